@@ -1,0 +1,408 @@
+"""The configuration file: one YAML document, one tree of frozen structs, every default and its meaning once.
+
+What admins edit while it runs (tiers, tenants, keys, prices) lives in the database; the file seeds it.
+"""
+
+import os
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+
+from gateway.errors import ConfigError
+from policies.contract import SIZES, Size
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+Usd = Decimal
+
+ABILITIES = ("tools", "vision", "audio", "json_object", "json_schema", "logprobs", "reasoning")
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Server(_Section, kw_only=True):
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    admin_host: str = "127.0.0.1"
+    """Admin and finance listen here, apart from the apps. Keep it off public networks."""
+    admin_port: Port = 8081
+    max_body_bytes: Positive = 10_000_000
+    max_header_bytes: Positive = 32_768
+    body_timeout_s: Seconds = 10.0
+    drain_s: Seconds = 30.0
+    """How long running requests may finish after SIGTERM."""
+    public_metrics: bool = True
+    """Serve /metrics on the apps' listener too. It names models and upstreams, never tenants."""
+
+
+class Database(_Section, kw_only=True):
+    url: str = ""
+    """`sqlite:///PATH` or `postgresql://...`; empty is SQLite in the data folder."""
+    url_env: str = ""
+    """Name of an environment variable that holds the URL: for URLs with a password."""
+
+
+class LimitStore(_Section, kw_only=True):
+    url: str = "embedded"
+    """`embedded` (a Valkey of our own in the data folder), or `redis://`, `rediss://`, `unix://`."""
+    url_env: str = ""
+    timeout_s: Seconds = 0.05
+    """The most that a request waits for the store before the breaker counts a failure."""
+    local_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    """Share of each rate that this process grants by itself while the store is gone: 1 / number of gateways."""
+
+
+class Cache(_Section, kw_only=True):
+    enabled: bool = True
+    url: str = "embedded"
+    """As for limits. A store of its own, so that cached replies can never push out a counter."""
+    url_env: str = ""
+    ttl_s: Positive = 3600
+    when: Literal["deterministic", "always"] = "deterministic"
+    """`deterministic`: only requests with `temperature: 0`, or a `seed`, have one right answer to repeat."""
+    max_entry_bytes: Positive = 262_144
+    embedded_max_mib: Positive = 256
+
+
+class Keys(_Section, kw_only=True):
+    pepper_file: str = ""
+    """A file with at least 32 random bytes in hex; empty is `secrets/pepper` in the data folder, made when absent."""
+    pepper_env: str = ""
+    cache_s: Seconds = 5.0
+    """A revoked key stops working within this."""
+    stale_s: Seconds = 300.0
+    """How long keys already seen still count while the database is gone."""
+
+
+class Journal(_Section, kw_only=True):
+    dir: str = ""
+    """Empty is `journal` in the data folder. A disk of its own is best: when it is full, paid requests stop."""
+    segment_bytes: Positive = 16_777_216
+    ship_every_s: Seconds = 0.25
+    max_unshipped: Positive = 200_000
+    """Entries that may wait for the database; beyond it, paid requests get 503."""
+
+
+class PriceConfig(_Section, kw_only=True):
+    """USD per million tokens."""
+
+    input: Usd
+    output: Usd
+    cached_input: Usd | None = None
+    """Default: as input."""
+    reasoning: Usd | None = None
+    """Default: as output."""
+    source: str = "config"
+
+
+class Model(_Section, kw_only=True):
+    size: Size
+    upstream_model: str = ""
+    """What the upstream calls it; empty: the same name."""
+    price: PriceConfig | None = None
+    free: bool = False
+    """Says on purpose that it costs nothing. A model with neither price nor `free: true` is refused at start."""
+    context_window: Positive = 8192
+    max_output_tokens: Positive = 4096
+    abilities: tuple[str, ...] = ()
+    p_good: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """A known accuracy on prompts of middling difficulty; empty: what its size is expected to reach."""
+
+
+class Upstream(_Section, kw_only=True):
+    base_url: str
+    """Up to and including the version: `https://api.openai.com/v1`."""
+    dialect: Literal["openai"] = "openai"
+    api_key_env: str = ""
+    api_key_file: str = ""
+    models: dict[ModelName, Model]
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Which of the two the upstream understands. OpenAI's newer models want `max_completion_tokens`."""
+    on_disconnect: Literal["cancel", "drain"] = "cancel"
+    """When the client hangs up: stop the upstream at once, or read on to its own count of what it bills."""
+    drain_s: Seconds = 30.0
+    connect_timeout_s: Seconds = 5.0
+    first_event_timeout_s: Seconds = 60.0
+    gap_timeout_s: Seconds = 30.0
+    total_timeout_s: Seconds = 300.0
+    max_connections: Positive = 256
+    max_reply_bytes: Positive = 16_777_216
+    is_breaker_enabled: bool = True
+
+
+class TierConfig(_Section, kw_only=True):
+    priority: int = 0
+    sizes: tuple[Size, ...] = SIZES
+    requests_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
+    concurrency: Positive | None = None
+    requests_per_month: Positive | None = None
+    budget_usd_per_month: Usd | None = None
+    default_output_tokens: Positive = 1024
+    max_output_tokens: Positive = 8192
+    max_choices: Positive = 4
+
+
+def shipped_tiers() -> dict[str, TierConfig]:
+    """The plans that every installation starts with. All editable, in the file or by the admin API."""
+    return {
+        "free": TierConfig(
+            priority=0,
+            sizes=("small", "medium", "large"),
+            requests_per_minute=10,
+            tokens_per_minute=20_000,
+            concurrency=2,
+            requests_per_month=1_000,
+            default_output_tokens=512,
+            max_output_tokens=2048,
+            max_choices=1,
+        ),
+        "paid": TierConfig(
+            priority=10,
+            requests_per_minute=600,
+            tokens_per_minute=500_000,
+            concurrency=32,
+            requests_per_month=100_000,
+        ),
+        "vip": TierConfig(
+            priority=20,
+            requests_per_minute=6_000,
+            tokens_per_minute=5_000_000,
+            concurrency=256,
+            budget_usd_per_month=Decimal(10_000),
+            default_output_tokens=4096,
+            max_output_tokens=32_768,
+            max_choices=8,
+        ),
+    }
+
+
+class Policies(_Section, kw_only=True):
+    default: Name = "cheapest_adequate"
+    dir: str = ""
+    """A folder of your own policy documents (*.yaml), beside the shipped ones."""
+
+
+class Scoring(_Section, kw_only=True):
+    timeout_ms: Positive = 20
+    fallback_complexity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    """Stands for the score when the scorer fails; counted and marked degraded."""
+
+
+class Telemetry(_Section, kw_only=True):
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    log_file: str = ""
+    """Empty: standard output."""
+
+
+class Worker(_Section, kw_only=True):
+    """A model process that `weighbridge up` starts beside the gateway."""
+
+    model: str
+    """A path to a GGUF file, or `smollm2-135m-instruct`, which the demo installs."""
+    serves: tuple[ModelName, ...]
+    """The names under which it answers."""
+    port: Port
+    host: str = "127.0.0.1"
+    engine: Literal["llamacpp"] = "llamacpp"
+    api_key_env: str = ""
+    api_key_file: str = ""
+    slots: Positive = 4
+    context_window: Positive = 4096
+    threads: Positive = 1
+
+
+class Config(_Section, kw_only=True):
+    upstreams: dict[Name, Upstream]
+    data_dir: str = ""
+    """Where the database, the journal and the secrets live; empty: `~/.local/share/weighbridge`."""
+    server: Server = Server()
+    database: Database = Database()
+    limits: LimitStore = LimitStore()
+    cache: Cache = Cache()
+    keys: Keys = Keys()
+    journal: Journal = Journal()
+    tiers: dict[Name, TierConfig] = msgspec.field(default_factory=shipped_tiers)
+    policies: Policies = Policies()
+    scoring: Scoring = Scoring()
+    telemetry: Telemetry = Telemetry()
+    workers: dict[Name, Worker] = msgspec.field(default_factory=dict)
+
+    @property
+    def data_path(self) -> Path:
+        return Path(self.data_dir).expanduser() if self.data_dir else default_data_dir()
+
+    @property
+    def journal_path(self) -> Path:
+        return Path(self.journal.dir).expanduser() if self.journal.dir else self.data_path / "journal"
+
+    @property
+    def secrets_path(self) -> Path:
+        return self.data_path / "secrets"
+
+    @property
+    def database_url(self) -> str:
+        named = read_secret(env=self.database.url_env, where="database")
+        return named or self.database.url or f"sqlite:///{self.data_path / 'weighbridge.db'}"
+
+
+def environment() -> dict[str, str]:
+    """The process environment, read in this one place."""
+    return dict(os.environ)  # noqa: TID251 - the one place where settings come in from outside
+
+
+def default_data_dir() -> Path:
+    env = environment()
+    base = env.get("WEIGHBRIDGE_HOME")
+    if base:
+        return Path(base)
+    return Path(env.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "weighbridge"
+
+
+def read_secret(*, env: str = "", file: str = "", where: str) -> str:
+    """A secret named in the file, never written in it; empty when neither place is named."""
+    if env:
+        value = environment().get(env, "").strip()
+        if not value:
+            raise ConfigError(f"{where}: the environment variable {env} is not set; export it or remove the line")
+        return value
+    if file:
+        path = Path(file).expanduser()
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except OSError as exc:
+            raise ConfigError(f"{where}: cannot read {path}: {exc.strerror}") from exc
+    return ""
+
+
+def load(path: Path) -> Config:
+    """Read and check a file. Raises ConfigError with the place and the reason, in one line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}. `weighbridge up` writes a first one.") from exc
+    return parse(text, source=str(path))
+
+
+def parse(text: str, *, source: str = "config") -> Config:
+    try:
+        raw = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that refuses doubled keys
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(exc, "problem", None) or str(exc).splitlines()[0]
+        raise ConfigError(f"{source}{line}: not valid YAML: {problem}") from exc
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{source}: expected a mapping of sections such as `upstreams:`")
+    try:
+        config = msgspec.convert(raw, Config, strict=True)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"{source}: {_where(raw, str(exc))}") from exc
+    tiers = shipped_tiers() | config.tiers
+    config = msgspec.structs.replace(config, tiers=tiers)
+    _check(config, source)
+    return config
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML lets the second of two equal keys win in silence; a price must not change that way."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  # PyYAML has none
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _where(raw: dict[str, Any], message: str) -> str:
+    """msgspec's "... - at `$.a[...].b`" turned into "a.name.b: ..."."""
+    match = re.fullmatch(r"(?P<what>.*?) - at `(?:key` in `)?\$\.?(?P<path>.*)`", message, re.DOTALL)
+    if not match:
+        return message
+    path = match["path"]
+    while "[...]" in path:
+        before = path[: path.index("[...]")]
+        path = path.replace("[...]", f".{_failing_key(raw, before.split('.'), message)}", 1)
+    return f"{path}: {match['what']}"
+
+
+def _failing_key(raw: dict[str, Any], path: list[str], message: str) -> str:
+    """Which key of the mapping at `path` is to blame: the one that fails in the same way when it stands alone."""
+    keys = list(_at(raw, path))
+    for key in keys[:-1]:
+        try:
+            msgspec.convert(_only(raw, path, key), Config, strict=True)
+        except msgspec.ValidationError as exc:
+            if str(exc) == message:
+                return str(key)
+    return str(keys[-1])
+
+
+def _at(raw: Any, path: list[str]) -> Any:
+    for part in path:
+        raw = raw[part]
+    return raw
+
+
+def _only(raw: Any, path: list[str], key: Any) -> Any:
+    if not path:
+        return {key: raw[key]}
+    return {**raw, path[0]: _only(raw[path[0]], path[1:], key)}
+
+
+def _check(config: Config, source: str) -> None:
+    if not config.upstreams:
+        raise ConfigError(f"{source}: upstreams: name at least one server to route to")
+    for name, upstream in config.upstreams.items():
+        at = f"{source}: upstreams.{name}"
+        if not re.match(r"^https?://[^/?#@]+(/[^?#]*)?$", upstream.base_url):
+            raise ConfigError(f"{at}.base_url: expected http(s)://host/path without credentials or query")
+        if not upstream.models:
+            raise ConfigError(f"{at}.models: name at least one model")
+        for model_name, model in upstream.models.items():
+            _check_model(f"{at}.models.{model_name}", model_name, model)
+    for name, tier in config.tiers.items():
+        _check_usd(f"{source}: tiers.{name}.budget_usd_per_month", tier.budget_usd_per_month)
+    if config.server.port and config.server.port == config.server.admin_port and config.server.host == config.server.admin_host:
+        raise ConfigError(f"{source}: server.admin_port: {config.server.port} is the apps' port; admin needs its own")
+
+
+def _check_model(at: str, name: str, model: Model) -> None:
+    if name == "auto" or name.startswith("auto:"):
+        raise ConfigError(f"{at}: `auto` asks the gateway to choose; a model needs another name")
+    if model.price is None and not model.free:
+        raise ConfigError(f"{at}.price: missing; give input and output in USD per million tokens, or say `free: true`")
+    if model.price is not None:
+        for field in ("input", "output", "cached_input", "reasoning"):
+            _check_usd(f"{at}.price.{field}", getattr(model.price, field))
+    if model.price is not None and model.free:
+        raise ConfigError(f"{at}: has a price and says `free: true`; keep one of them")
+    if model.price is not None and not model.free and model.price.input == 0 and model.price.output == 0:
+        raise ConfigError(f"{at}.price: is zero; say `free: true` if that is meant")
+    unknown = set(model.abilities) - set(ABILITIES)
+    if unknown:
+        raise ConfigError(f"{at}.abilities: {sorted(unknown)[0]!r} is none of {', '.join(ABILITIES)}")
+
+
+def _check_usd(at: str, value: Decimal | None) -> None:
+    if value is None:
+        return
+    if not value.is_finite() or value < 0:
+        raise ConfigError(f"{at}: {value} is not an amount of money")
+    if value != round(value, 6):
+        raise ConfigError(f"{at}: {value} is finer than a millionth of a dollar, which is the smallest step")
+    if value > 1_000_000:
+        raise ConfigError(f"{at}: {value} is more than 1,000,000 USD; is the unit right?")

@@ -1,0 +1,93 @@
+"""What a dialect must do, and what it may raise. Knows no money, no retries, no tenants."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from gateway.values import Reservation, Usage
+
+FailureKind = Literal["connect", "timeout", "refused", "invalid", "interrupted", "busy"]
+"""connect: nothing was sent. refused: it answered with an error status. invalid: it answered nonsense.
+interrupted: it broke off. busy: 429 or 503, may say when to come back."""
+
+
+class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt. It carries the reservation, because nothing may be sent without one."""
+
+    reservation: Reservation
+    upstream: str
+    path: str
+    """Below the base URL, from our own table: `/chat/completions`."""
+    body: dict[str, Any]
+    """Already in the upstream's dialect, with the upstream's name of the model."""
+    deadline: float
+    """On the clock's monotonic scale; the request's, not the attempt's."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer, not streamed."""
+
+    body: dict[str, Any]
+    usage: Usage | None
+    """None if the upstream reported none, or nonsense."""
+    finish_reasons: tuple[str, ...]
+    text: str
+    """All generated text, tool arguments included: for counting when no usage was reported."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One server-sent event, parsed just far enough."""
+
+    data: bytes
+    """The JSON text after `data: `, on one line, as it came."""
+    usage: Usage | None = None
+    text: str = ""
+    finish_reason: str | None = None
+    is_usage_only: bool = False
+    """The extra chunk with empty `choices` that carries only the usage."""
+
+
+class UpstreamError(Exception):
+    """An attempt failed. The message is ours and safe to show; the upstream's body is never in it."""
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        may_have_charged: bool = False,
+        caller_error: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.may_have_charged = may_have_charged
+        """The upstream may have generated something before it failed."""
+        self.caller_error = caller_error
+        """For a 400, 404, 413 or 422 that blames the request: its `message`, `param` and `code`, strings, capped."""
+
+
+class Upstream(Protocol):
+    """One server in one dialect."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def complete(self, call: UpstreamCall) -> Reply:
+        """Raises UpstreamError only."""
+        ...
+
+    def stream(self, call: UpstreamCall) -> AsyncIterator[Event]:
+        """Yields events up to, not including, `[DONE]`. Raises UpstreamError only; a stream that ends without
+        `[DONE]` raises `interrupted`, and an error event raises too. Closing the iterator closes the connection."""
+        ...
+
+    async def probe(self, timeout_s: float) -> bool:
+        """Whether the server answers at all."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,184 @@
+"""The frozen values that the stages hand to each other. No behaviour beyond arithmetic on themselves."""
+
+from typing import Literal
+
+import msgspec
+
+from policies.contract import Size
+
+NanoUSD = int
+"""Integer nano-dollars, 1e-9 USD: the only form in which this code base holds money."""
+
+UsageSource = Literal["reported", "counted", "estimated", "none"]
+"""Who counted: the upstream; our tokenizer over the whole text; our tokenizer over what is known of it; nobody."""
+
+Outcome = Literal["ok", "client_gone", "interrupted", "failed", "lost"]
+"""How an attempt ended. `lost`: the process died before it knew, and the journal closed the attempt."""
+
+ScopeKind = Literal["tenant", "user", "key"]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ceilings of one tenant, user or key; None is no ceiling. Months are calendar months in UTC."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+    requests_per_month: int | None = None
+    budget_per_month: NanoUSD | None = None
+
+
+class Tier(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer's plan. Its limits hold for the tenant as a whole."""
+
+    name: str
+    priority: int
+    """Higher is served first when something must wait."""
+    limits: Limits
+    sizes: tuple[Size, ...]
+    """The sizes that its requests may be routed to."""
+    default_output_tokens: int
+    """Written into a request that names no ceiling, so that the reservation covers what can be spent."""
+    max_output_tokens: int
+    max_choices: int
+    """The largest `n`."""
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who pays > who asked > the credential, resolved from a key."""
+
+    tenant: str
+    user: str
+    key: str
+    tier: Tier
+    tenant_limits: Limits
+    """The tier's limits with the tenant's own changes on top."""
+    user_limits: Limits = Limits()
+    key_limits: Limits = Limits()
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """A dated row of the price book. Pico-dollars per token: USD per million tokens times 1,000,000."""
+
+    version: str
+    """Identifies the row for ever; stored with every entry that it priced."""
+    input: int
+    cached_input: int
+    output: int
+    reasoning: int
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Token counts in disjoint classes: `input` excludes cached input, `output` excludes reasoning."""
+
+    input: int = 0
+    cached_input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    source: UsageSource = "reported"
+    is_suspect: bool = False
+    """The upstream's figures contradict themselves or ours."""
+
+    @property
+    def total(self) -> int:
+        return self.input + self.cached_input + self.output + self.reasoning
+
+
+def cost(usage: Usage, price: Price) -> NanoUSD:
+    """What the usage costs at that price, rounded up to a whole nano-dollar once per attempt."""
+    pico = (
+        usage.input * price.input
+        + usage.cached_input * price.cached_input
+        + usage.output * price.output
+        + usage.reasoning * price.reasoning
+    )
+    return -(-pico // 1000)
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """Money, tokens and a place held for a request before it is sent; settled exactly once."""
+
+    request_id: str
+    caller: Caller
+    amount: NanoUSD
+    """No attempt may be able to cost more than this."""
+    tokens: int
+    epoch: str
+    """Which life of the counters granted it: differs after they were lost and rebuilt. Empty: granted locally."""
+    window: str
+    """The month that pays, `2026-11`: the one in which it was granted."""
+    remaining_requests: int | None = None
+    remaining_tokens: int | None = None
+    limit_requests: int | None = None
+    limit_tokens: int | None = None
+    reset_requests_s: float = 0.0
+    reset_tokens_s: float = 0.0
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    complexity: float
+    p_good: dict[str, float]
+    """Candidate id to P(good answer | prompt, model)."""
+    is_degraded: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the ledger: one attempt, or one reply from the cache. Never changed once written."""
+
+    request_id: str
+    attempt: int
+    created_ms: int
+    """When the attempt began, Unix milliseconds UTC; with `window`, what it is billed under."""
+    window: str
+    tenant: str
+    user: str
+    key: str
+    tier: str
+    requested: str
+    """The model as the caller wrote it."""
+    model: str
+    upstream: str
+    size: str
+    policy: str
+    reason: str
+    complexity: float
+    price_version: str
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost: NanoUSD
+    """What the tenant pays."""
+    suspense: NanoUSD = 0
+    """What the upstream may yet bill beyond it, carried by the house until reconciled."""
+    usage_source: UsageSource = "reported"
+    outcome: Outcome = "ok"
+    is_stream: bool = False
+    is_cache_hit: bool = False
+    is_suspect: bool = False
+    is_overrun: bool = False
+    """It cost more than was held for it."""
+    duration_ms: int = 0
+    first_token_ms: int | None = None
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """What releases a reservation: the sum of a request's entries."""
+
+    request_id: str
+    tenant: str
+    epoch: str
+    window: str
+    cost: NanoUSD
+    tokens: int
+    counts: bool = True
+    """False gives the request back to the rate and the monthly quota: nothing was served."""
+    is_posted: bool = False
+    """The ledger already holds the entries: if the counters were rebuilt since, they contain them."""
+
+
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledger says of one scope in one window: used to rebuild counters that were lost."""
+
+    requests: int
+    cost: NanoUSD

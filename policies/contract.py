@@ -1,0 +1,86 @@
+"""What a policy is given and what it gives back. Plain frozen values; a plugin needs nothing else of ours."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Size = Literal["small", "medium", "large", "cloud"]
+SIZES: tuple[Size, ...] = ("small", "medium", "large", "cloud")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a policy may know of a request."""
+
+    requested: str
+    """`auto`, or the name of a model as the caller wrote it."""
+    tenant: str
+    tier: str
+    allowed_sizes: frozenset[str]
+    complexity: float
+    """0 (trivial) to 1 (hard)."""
+    input_tokens: int
+    """Our estimate, before any upstream has counted."""
+    output_tokens: int | None
+    """The longest answer that the caller asked for; None leaves it to the model."""
+    needs: frozenset[str]
+    """Abilities without which the request cannot be honoured: `tools`, `vision`, `json_schema`, ..."""
+    budget: int
+    """Nano-dollars held for this request: no candidate may be able to cost more."""
+    is_degraded: bool = False
+    """The score is the configured default, because the scorer failed."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model at an upstream, as it stands at this moment for this request."""
+
+    id: str
+    """`upstream/model`, unique."""
+    model: str
+    """The name that callers use."""
+    upstream: str
+    size: Size
+    abilities: frozenset[str]
+    context_window: int
+    max_output_tokens: int
+    expected_cost: int
+    """Nano-dollars for this request at a typical answer length."""
+    worst_cost: int
+    """Nano-dollars if the answer is as long as it may be."""
+    p_good: float
+    """The scorer's P(good answer | prompt, model), 0 to 1."""
+    is_healthy: bool = True
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The candidates in the order in which they are to be tried, and why."""
+
+    candidates: tuple[Candidate, ...]
+    policy: str
+    reason: str
+    """One line for a person: which rule chose the first candidate."""
+    dropped: tuple[tuple[str, str], ...] = ()
+    """(candidate id, constraint) for each candidate that may not be used."""
+
+
+class NoCandidateError(Exception):
+    """No candidate may serve the request; `dropped` tells which constraint removed which."""
+
+    def __init__(self, dropped: Sequence[tuple[str, str]]) -> None:
+        self.dropped = tuple(dropped)
+        super().__init__(", ".join(f"{candidate}: {why}" for candidate, why in self.dropped) or "no candidates")
+
+
+class Policy(Protocol):
+    """The same facts and candidates always give the same decision, so that last month can be replayed."""
+
+    @property
+    def name(self) -> str: ...
+
+    def decide(self, facts: Facts, candidates: Sequence[Candidate]) -> Decision:
+        """Raise `NoCandidateError` when the constraints leave nothing."""
+        ...
