@@ -29,7 +29,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class Server(_Section, kw_only=True):
+class Server(_Section, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8080
     admin_host: str = "127.0.0.1"
@@ -44,14 +44,14 @@ class Server(_Section, kw_only=True):
     """Serve /metrics on the apps' listener too. It names models and upstreams, never tenants."""
 
 
-class Database(_Section, kw_only=True):
+class Database(_Section, frozen=True, kw_only=True):
     url: str = ""
     """`sqlite:///PATH` or `postgresql://...`; empty is SQLite in the data folder."""
     url_env: str = ""
     """Name of an environment variable that holds the URL: for URLs with a password."""
 
 
-class LimitStore(_Section, kw_only=True):
+class LimitStore(_Section, frozen=True, kw_only=True):
     url: str = "embedded"
     """`embedded` (a Valkey of our own in the data folder), or `redis://`, `rediss://`, `unix://`."""
     url_env: str = ""
@@ -61,7 +61,7 @@ class LimitStore(_Section, kw_only=True):
     """Share of each rate that this process grants by itself while the store is gone: 1 / number of gateways."""
 
 
-class Cache(_Section, kw_only=True):
+class Cache(_Section, frozen=True, kw_only=True):
     enabled: bool = True
     url: str = "embedded"
     """As for limits. A store of its own, so that cached replies can never push out a counter."""
@@ -73,7 +73,7 @@ class Cache(_Section, kw_only=True):
     embedded_max_mib: Positive = 256
 
 
-class Keys(_Section, kw_only=True):
+class Keys(_Section, frozen=True, kw_only=True):
     pepper_file: str = ""
     """A file with at least 32 random bytes in hex; empty is `secrets/pepper` in the data folder, made when absent."""
     pepper_env: str = ""
@@ -83,7 +83,7 @@ class Keys(_Section, kw_only=True):
     """How long keys already seen still count while the database is gone."""
 
 
-class Journal(_Section, kw_only=True):
+class Journal(_Section, frozen=True, kw_only=True):
     dir: str = ""
     """Empty is `journal` in the data folder. A disk of its own is best: when it is full, paid requests stop."""
     segment_bytes: Positive = 16_777_216
@@ -92,7 +92,7 @@ class Journal(_Section, kw_only=True):
     """Entries that may wait for the database; beyond it, paid requests get 503."""
 
 
-class PriceConfig(_Section, kw_only=True):
+class PriceConfig(_Section, frozen=True, kw_only=True):
     """USD per million tokens."""
 
     input: Usd
@@ -104,7 +104,7 @@ class PriceConfig(_Section, kw_only=True):
     source: str = "config"
 
 
-class Model(_Section, kw_only=True):
+class Model(_Section, frozen=True, kw_only=True):
     size: Size
     upstream_model: str = ""
     """What the upstream calls it; empty: the same name."""
@@ -118,7 +118,7 @@ class Model(_Section, kw_only=True):
     """A known accuracy on prompts of middling difficulty; empty: what its size is expected to reach."""
 
 
-class Upstream(_Section, kw_only=True):
+class Upstream(_Section, frozen=True, kw_only=True):
     base_url: str
     """Up to and including the version: `https://api.openai.com/v1`."""
     dialect: Literal["openai"] = "openai"
@@ -139,7 +139,7 @@ class Upstream(_Section, kw_only=True):
     is_breaker_enabled: bool = True
 
 
-class TierConfig(_Section, kw_only=True):
+class TierConfig(_Section, frozen=True, kw_only=True):
     priority: int = 0
     sizes: tuple[Size, ...] = SIZES
     requests_per_minute: Positive | None = None
@@ -186,26 +186,26 @@ def shipped_tiers() -> dict[str, TierConfig]:
     }
 
 
-class Policies(_Section, kw_only=True):
+class Policies(_Section, frozen=True, kw_only=True):
     default: Name = "cheapest_adequate"
     dir: str = ""
     """A folder of your own policy documents (*.yaml), beside the shipped ones."""
 
 
-class Scoring(_Section, kw_only=True):
+class Scoring(_Section, frozen=True, kw_only=True):
     timeout_ms: Positive = 20
     fallback_complexity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     """Stands for the score when the scorer fails; counted and marked degraded."""
 
 
-class Telemetry(_Section, kw_only=True):
+class Telemetry(_Section, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     log_file: str = ""
     """Empty: standard output."""
 
 
-class Worker(_Section, kw_only=True):
+class Worker(_Section, frozen=True, kw_only=True):
     """A model process that `weighbridge up` starts beside the gateway."""
 
     model: str
@@ -222,7 +222,7 @@ class Worker(_Section, kw_only=True):
     threads: Positive = 1
 
 
-class Config(_Section, kw_only=True):
+class Config(_Section, frozen=True, kw_only=True):
     upstreams: dict[Name, Upstream]
     data_dir: str = ""
     """Where the database, the journal and the secrets live; empty: `~/.local/share/weighbridge`."""
@@ -274,7 +274,9 @@ def read_secret(*, env: str = "", file: str = "", where: str) -> str:
     if env:
         value = environment().get(env, "").strip()
         if not value:
-            raise ConfigError(f"{where}: the environment variable {env} is not set; export it or remove the line")
+            raise ConfigError(
+                f"{where}: the environment variable {env} is not set; export it or remove the line"
+            )
         return value
     if file:
         path = Path(file).expanduser()
@@ -290,7 +292,9 @@ def load(path: Path) -> Config:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as exc:
-        raise ConfigError(f"{path}: cannot be read: {exc.strerror}. `weighbridge up` writes a first one.") from exc
+        raise ConfigError(
+            f"{path}: cannot be read: {exc.strerror}. `weighbridge up` writes a first one."
+        ) from exc
     return parse(text, source=str(path))
 
 
@@ -320,9 +324,11 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  # PyYAML has none
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
@@ -376,15 +382,23 @@ def _check(config: Config, source: str) -> None:
             _check_model(f"{at}.models.{model_name}", model_name, model)
     for name, tier in config.tiers.items():
         _check_usd(f"{source}: tiers.{name}.budget_usd_per_month", tier.budget_usd_per_month)
-    if config.server.port and config.server.port == config.server.admin_port and config.server.host == config.server.admin_host:
-        raise ConfigError(f"{source}: server.admin_port: {config.server.port} is the apps' port; admin needs its own")
+    if (
+        config.server.port
+        and config.server.port == config.server.admin_port
+        and config.server.host == config.server.admin_host
+    ):
+        raise ConfigError(
+            f"{source}: server.admin_port: {config.server.port} is the apps' port; admin needs its own"
+        )
 
 
 def _check_model(at: str, name: str, model: Model) -> None:
     if name == "auto" or name.startswith("auto:"):
         raise ConfigError(f"{at}: `auto` asks the gateway to choose; a model needs another name")
     if model.price is None and not model.free:
-        raise ConfigError(f"{at}.price: missing; give input and output in USD per million tokens, or say `free: true`")
+        raise ConfigError(
+            f"{at}.price: missing; give input and output in USD per million tokens, or say `free: true`"
+        )
     if model.price is not None:
         for field in ("input", "output", "cached_input", "reasoning"):
             _check_usd(f"{at}.price.{field}", getattr(model.price, field))
@@ -394,7 +408,7 @@ def _check_model(at: str, name: str, model: Model) -> None:
         raise ConfigError(f"{at}.price: is zero; say `free: true` if that is meant")
     unknown = set(model.abilities) - set(ABILITIES)
     if unknown:
-        raise ConfigError(f"{at}.abilities: {sorted(unknown)[0]!r} is none of {', '.join(ABILITIES)}")
+        raise ConfigError(f"{at}.abilities: {min(unknown)!r} is none of {', '.join(ABILITIES)}")
 
 
 def _check_usd(at: str, value: Decimal | None) -> None:

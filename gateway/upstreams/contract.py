@@ -1,6 +1,6 @@
 """What a dialect must do, and what it may raise. Knows no money, no retries, no tenants."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -81,7 +81,7 @@ class Upstream(Protocol):
         """Raises UpstreamError only."""
         ...
 
-    def stream(self, call: UpstreamCall) -> AsyncIterator[Event]:
+    def stream(self, call: UpstreamCall) -> AsyncGenerator[Event, None]:
         """Yields events up to, not including, `[DONE]`. Raises UpstreamError only; a stream that ends without
         `[DONE]` raises `interrupted`, and an error event raises too. Closing the iterator closes the connection."""
         ...

@@ -1,0 +1,148 @@
+"""One HTTP request over ASGI: reads it within bounds, answers it, and notices when the client leaves."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from litestar.types import Receive, Scope, Send
+
+from gateway.api.render import render
+from gateway.attempt import ClientGoneError
+from gateway.errors import GatewayError, InvalidRequestError, RequestTimeoutError
+from gateway.ticket import Request
+
+Decode = Callable[[bytes, Mapping[bytes, bytes]], Request]
+
+
+class AsgiExchange:
+    """Implements `gateway.ticket.Exchange`."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        tasks: asyncio.TaskGroup,
+        decode: Decode,
+        *,
+        max_body_bytes: int,
+        body_timeout_s: float,
+    ) -> None:
+        """`tasks` owns the watch for the client's leaving, which starts when the body is read."""
+        self._tasks = tasks
+        self._receive = receive
+        self._send = send
+        self._decode = decode
+        self._max_body_bytes = max_body_bytes
+        self._body_timeout_s = body_timeout_s
+        self._watching: asyncio.Task[None] | None = None
+        self._when_gone: Callable[[], None] | None = None
+        self.headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+        self.is_gone = False
+        self.has_begun = False
+        self._is_over = False
+
+    async def read(self) -> Request:
+        headers = dict(self.headers)
+        _check_head(headers, self._max_body_bytes)
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                raw = await self._body()
+        except TimeoutError as exc:
+            raise RequestTimeoutError("The request's body did not arrive in time.") from exc
+        self._watching = self._tasks.create_task(self._watch())
+        return self._decode(raw, headers)
+
+    def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _body(self) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message: Any = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.is_gone = True
+                raise ClientGoneError
+            piece: bytes = message.get("body", b"")
+            size += len(piece)
+            if size > self._max_body_bytes:
+                raise _too_large(self._max_body_bytes)
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _watch(self) -> None:
+        message: Any = {"type": ""}
+        while message["type"] != "http.disconnect":
+            message = await self._receive()
+        if not self._is_over:
+            self.is_gone = True
+            if self._when_gone is not None:
+                self._when_gone()
+
+    def when_gone(self, call: Callable[[], None] | None) -> None:
+        self._when_gone = call
+        if call is not None and self.is_gone:
+            call()
+
+    async def reply(self, body: bytes, headers: Mapping[str, str]) -> None:
+        await self._start(
+            200, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))], headers
+        )
+        await self.send(body, is_last=True)
+
+    async def begin(self, headers: Mapping[str, str]) -> None:
+        kind = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        await self._start(200, kind, headers)
+
+    async def refuse(self, error: GatewayError, request_id: str) -> None:
+        if self.is_gone or self.has_begun:
+            return
+        status, headers, body = render(error, request_id)
+        if status in (408, 413):
+            headers.append((b"connection", b"close"))  # what is left of the body is not read
+        await self._start(status, headers, {})
+        await self.send(body, is_last=True)
+
+    async def _start(self, status: int, kind: list[tuple[bytes, bytes]], headers: Mapping[str, str]) -> None:
+        if self.is_gone:
+            return
+        self.has_begun = True
+        kind += [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": kind})
+
+    async def send(self, data: bytes, *, is_last: bool = False) -> None:
+        if self.is_gone:
+            return
+        if is_last:
+            self._is_over = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
+
+
+def _check_head(headers: Mapping[bytes, bytes], max_body_bytes: int) -> None:
+    kind = headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
+    if kind != b"application/json" and not kind.endswith(b"+json"):
+        raise InvalidRequestError(
+            "Send the body as `content-type: application/json`.", status=415, code="unsupported_media_type"
+        )
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise InvalidRequestError(
+            "Send the body without a content encoding.", status=415, code="unsupported_content_encoding"
+        )
+    length = headers.get(b"content-length")
+    if length is not None and b"transfer-encoding" in headers:
+        raise InvalidRequestError("Send either content-length or transfer-encoding.", code="invalid_header")
+    if length is not None and length.isdigit() and int(length) > max_body_bytes:
+        raise _too_large(max_body_bytes)
+
+
+def _too_large(limit: int) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The request is larger than {limit} bytes.", status=413, code="request_too_large"
+    )

@@ -1,0 +1,62 @@
+"""GET /v1/models and /v1/models/{id}: what the caller's key may ask for, and nothing else."""
+
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from gateway.catalogue import AUTO, Catalogue, Offer
+from gateway.errors import NotFoundError
+from gateway.stages.authenticate import Authenticate
+from gateway.values import Tier
+
+_CREATED = 1_700_000_000
+"""OpenAI's clients want a number here; a configured model has no day of birth."""
+
+
+def model_handlers(
+    catalogue: Catalogue, authenticate: Authenticate, policies: tuple[str, ...]
+) -> list[HTTPRouteHandler]:
+    @get("/v1/models")
+    async def list_models(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+        caller = await authenticate(request.scope["headers"])
+        return Response({"object": "list", "data": _visible(catalogue, policies, caller.tier)})
+
+    @get("/v1/models/{model:path}")
+    async def retrieve_model(request: Request[Any, Any, Any], model: str) -> Response[dict[str, Any]]:
+        caller = await authenticate(request.scope["headers"])
+        name = model.removeprefix("/")
+        for row in _visible(catalogue, policies, caller.tier):
+            if row["id"] == name:
+                return Response(row)
+        raise NotFoundError(
+            f"The model {name[:128]!r} does not exist or you do not have access to it.",
+            code="model_not_found",
+            param="model",
+        )
+
+    return [list_models, retrieve_model]
+
+
+def _visible(catalogue: Catalogue, policies: tuple[str, ...], tier: Tier) -> list[dict[str, Any]]:
+    models = catalogue.models(tier)
+    rows = [_row(name, offers) for name, offers in models.items()]
+    if not rows:
+        return []
+    auto = [AUTO, *(f"{AUTO}:{policy}" for policy in policies)]
+    return [
+        {"id": name, "object": "model", "created": _CREATED, "owned_by": "weighbridge"} for name in auto
+    ] + rows
+
+
+def _row(name: str, offers: tuple[Offer, ...]) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": _CREATED,
+        "owned_by": "weighbridge",
+        "size": offers[0].size,
+        "context_window": max(offer.context_window for offer in offers),
+        "max_output_tokens": max(offer.max_output_tokens for offer in offers),
+        "abilities": sorted(frozenset[str]().union(*(offer.abilities for offer in offers))),
+    }

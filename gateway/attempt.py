@@ -1,0 +1,110 @@
+"""One try of one candidate, as it goes, and what an attempt can turn into."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import msgspec
+
+from gateway.catalogue import Terms
+from gateway.ticket import Exchange
+from gateway.upstreams.contract import Event, Reply, Upstream, UpstreamError
+from gateway.values import Outcome, Usage
+from policies.contract import Candidate
+
+
+class Attempt:
+    """The only mutable thing between the upstream and the entry."""
+
+    __slots__ = (
+        "began",
+        "began_ms",
+        "candidate",
+        "ended",
+        "finish_reasons",
+        "first_token",
+        "number",
+        "outcome",
+        "request_id",
+        "terms",
+        "text",
+        "usage",
+    )
+
+    def __init__(
+        self, request_id: str, number: int, candidate: Candidate, terms: Terms, *, began: float, began_ms: int
+    ) -> None:
+        self.request_id = request_id
+        self.number = number
+        self.candidate = candidate
+        self.terms = terms
+        self.began = began
+        self.began_ms = began_ms
+        self.ended = began
+        self.first_token: float | None = None
+        self.text: list[str] = []
+        """What it generated, piece by piece: counted if the upstream reports no usage."""
+        self.usage: Usage | None = None
+        self.finish_reasons: list[str] = []
+        self.outcome: Outcome = "ok"
+
+    def absorb(self, event: Event) -> None:
+        if event.text:
+            self.text.append(event.text)
+        if event.usage is not None:
+            self.usage = event.usage
+        if event.finish_reason is not None:
+            self.finish_reasons.append(event.finish_reason)
+
+
+class Pool(Protocol):
+    def get(self, name: str) -> Upstream: ...
+
+    def permit(self, name: str) -> bool:
+        """False while the upstream's breaker is open. After True, `record` or `release` must follow."""
+        ...
+
+    def record(self, name: str, error: UpstreamError | None) -> None: ...
+
+    def release(self, name: str) -> None:
+        """The attempt says nothing of the upstream's health: the client left."""
+        ...
+
+
+class Whole(msgspec.Struct, frozen=True, kw_only=True):
+    attempt: Attempt
+    reply: Reply
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream whose first event has arrived: from here on there is no other candidate."""
+
+    attempt: Attempt
+    first: Event | None
+    rest: AsyncGenerator[Event, None]
+
+
+class ClientGoneError(Exception):
+    """The client hung up; there is nobody to answer."""
+
+
+@contextmanager
+def leaving(exchange: Exchange, patience: asyncio.Timeout, attempt: Attempt) -> Iterator[None]:
+    """While inside, a client that hangs up ends the wait: at once, or when the upstream has had time to finish."""
+    offer = attempt.terms.offer
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        patience.reschedule(loop.time() + (offer.drain_s if offer.on_disconnect == "drain" else 0.0))
+
+    exchange.when_gone(leave)
+    try:
+        yield
+    finally:
+        exchange.when_gone(None)
+
+
+def gone(attempt: Attempt) -> ClientGoneError:
+    attempt.outcome = "client_gone"
+    return ClientGoneError()

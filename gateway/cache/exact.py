@@ -1,0 +1,73 @@
+"""Replies to the very same request of the very same tenant. The tenant is in the key and again in the value."""
+
+import hashlib
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.values import Usage
+
+_IGNORED = frozenset({"user", "metadata", "store", "safety_identifier", "prompt_cache_key"})
+"""Fields that do not change an answer."""
+
+
+class CachedReply(msgspec.Struct, frozen=True, kw_only=True):
+    tenant: str
+    key: str
+    model: str
+    upstream: str
+    size: str
+    policy: str
+    reason: str
+    complexity: float
+    usage: Usage
+    chunks: tuple[bytes, ...]
+    """One body, or the events of a stream without the final `[DONE]`."""
+
+
+class ReplyStore(Protocol):
+    """A key-value store with expiry. Raises CacheUnavailableError."""
+
+    async def get(self, key: bytes) -> bytes | None: ...
+
+    async def put(self, key: bytes, value: bytes, ttl_s: int) -> None: ...
+
+
+class CacheUnavailableError(Exception):
+    """The store did not answer in time. For a cache that is a miss."""
+
+
+class ExactCache:
+    def __init__(self, store: ReplyStore, *, ttl_s: int, max_entry_bytes: int) -> None:
+        self._store = store
+        self._ttl_s = ttl_s
+        self._max_entry_bytes = max_entry_bytes
+        self._decoder = msgspec.msgpack.Decoder(CachedReply)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._canonical = msgspec.json.Encoder(order="deterministic")
+
+    def key(self, tenant: str, body: dict[str, Any], *, variant: str) -> str:
+        """SHA-256 over the canonical request; `variant` names what else decides the answer (policy, tier)."""
+        relevant = {name: value for name, value in body.items() if name not in _IGNORED}
+        return hashlib.sha256(self._canonical.encode((tenant, variant, relevant))).hexdigest()
+
+    async def get(self, tenant: str, key: str) -> CachedReply | None:
+        """Raises CacheUnavailableError. A value that is not this tenant's and this key's is not given out."""
+        raw = await self._store.get(_store_key(tenant, key))
+        if raw is None:
+            return None
+        try:
+            found = self._decoder.decode(raw)
+        except msgspec.DecodeError:
+            return None
+        return found if found.tenant == tenant and found.key == key else None
+
+    async def put(self, reply: CachedReply) -> None:
+        """Raises CacheUnavailableError. A reply that is too large is not kept."""
+        raw = self._encoder.encode(reply)
+        if len(raw) <= self._max_entry_bytes:
+            await self._store.put(_store_key(reply.tenant, reply.key), raw, self._ttl_s)
+
+
+def _store_key(tenant: str, key: str) -> bytes:
+    return f"wb:cache:1:{{{tenant}}}:{key}".encode()

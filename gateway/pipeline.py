@@ -1,0 +1,171 @@
+"""The path of every billable request: eight stages, always in this order."""
+
+from collections.abc import Callable
+
+import anyio
+import msgspec
+
+from gateway.attempt import Attempt, Opened
+from gateway.cache.exact import CachedReply
+from gateway.catalogue import Catalogue, Terms
+from gateway.clock import Clock
+from gateway.entries import entry, hit_entry
+from gateway.report import Report
+from gateway.stages.admit import Admit
+from gateway.stages.authenticate import Authenticate
+from gateway.stages.dispatch import Dispatch
+from gateway.stages.lookup import Lookup
+from gateway.stages.meter import Meter
+from gateway.stages.relay import Relay
+from gateway.stages.route import Route
+from gateway.stages.score import ScoreStage
+from gateway.stages.settle import Settle
+from gateway.ticket import Exchange, Ticket
+from gateway.upstreams.contract import UpstreamError
+
+_DONE = b"data: [DONE]\n\n"
+
+
+class Stages(msgspec.Struct, frozen=True, kw_only=True):
+    authenticate: Authenticate
+    admit: Admit
+    lookup: Lookup
+    score: ScoreStage
+    route: Route
+    dispatch: Dispatch
+    relay: Relay
+    meter: Meter
+    settle: Settle
+
+
+class Pipeline:
+    def __init__(
+        self, stages: Stages, catalogue: Catalogue, report: Report, clock: Clock, new_id: Callable[[], str]
+    ) -> None:
+        self._stages = stages
+        self._catalogue = catalogue
+        self._report = report
+        self._clock = clock
+        self._new_id = new_id
+
+    def ticket(self) -> Ticket:
+        return Ticket(self._new_id(), self._clock.monotonic(), self._clock.now_ms())
+
+    async def __call__(self, ticket: Ticket, exchange: Exchange) -> None:
+        """Answers the exchange. Raises GatewayError as long as nothing has been sent."""
+        stages = self._stages
+        with self._report.following(ticket):
+            ticket.caller = await stages.authenticate(exchange.headers)
+            ticket.request = await exchange.read()
+            offers = self._catalogue.offers(ticket.request.model, ticket.caller.tier)
+            stages.route.policy(ticket.request.model)
+            ticket.reservation, terms = await stages.admit(
+                ticket.request_id, ticket.caller, ticket.request, offers
+            )
+            attempts: list[Attempt] = []
+            try:
+                key = stages.lookup.key(ticket.caller, ticket.request)
+                hit = await stages.lookup(ticket.caller, ticket.request, key) if key else None
+                if hit is not None:
+                    await self._replay(ticket, exchange, hit)
+                    return
+                ticket.cache = "miss" if key else "off"
+                ticket.score = stages.score(ticket.request, offers)
+                ticket.decision = stages.route(
+                    ticket.caller, ticket.request, ticket.score, ticket.reservation, terms
+                )
+                await self._answer(ticket, exchange, terms, attempts, key)
+            finally:
+                # Whatever happened, and whoever left: the charge is written and the hold released.
+                with anyio.CancelScope(shield=True):
+                    await self._close(ticket, attempts)
+
+    async def _answer(
+        self,
+        ticket: Ticket,
+        exchange: Exchange,
+        terms: tuple[Terms, ...],
+        attempts: list[Attempt],
+        key: str | None,
+    ) -> None:
+        assert ticket.request  # noqa: S101 - read before
+        by_id = {term.offer.id: term for term in terms}
+        answer = await self._stages.dispatch(ticket, exchange, by_id, attempts)
+        if isinstance(answer, Opened):
+            await self._stream(ticket, exchange, answer, attempts, key)
+            return
+        body = msgspec.json.encode({**answer.reply.body, "model": answer.attempt.candidate.model})
+        await self._close(ticket, attempts)
+        await self._keep(ticket, key, answer.attempt, (body,))
+        ticket.status = 200
+        await exchange.reply(body, self._report.headers(ticket))
+
+    async def _stream(
+        self, ticket: Ticket, exchange: Exchange, opened: Opened, attempts: list[Attempt], key: str | None
+    ) -> None:
+        assert ticket.request  # noqa: S101 - read before
+        ticket.status = 200
+        ticket.first_token_ms = round((self._clock.monotonic() - ticket.started) * 1000)
+        await exchange.begin(self._report.headers(ticket))
+        kept: list[bytes] | None = [] if key else None
+        began = self._clock.monotonic()
+        try:
+            usage_chunk = await self._stages.relay(opened, exchange, ticket.request, kept)
+        except UpstreamError as exc:
+            ticket.status = 502
+            await self._close(ticket, attempts)
+            await exchange.send(_broken_off(ticket, exc), is_last=True)
+            return
+        finally:
+            ticket.upstream_s += self._clock.monotonic() - began
+        await self._close(ticket, attempts)
+        if kept is not None:
+            await self._keep(ticket, key, opened.attempt, (*kept, usage_chunk))
+        await exchange.send(usage_chunk + self._report.trailer(ticket) + _DONE, is_last=True)
+
+    async def _replay(self, ticket: Ticket, exchange: Exchange, hit: CachedReply) -> None:
+        assert ticket.request  # noqa: S101 - read before
+        ticket.cache = "hit"
+        ticket.entries.append(hit_entry(ticket, hit))
+        await self._stages.settle(ticket)
+        ticket.status = 200
+        headers = self._report.headers(ticket)
+        if not ticket.request.is_stream:
+            await exchange.reply(hit.chunks[0], headers)
+            return
+        await exchange.begin(headers)
+        await exchange.send(b"".join(hit.chunks) + self._report.trailer(ticket) + _DONE, is_last=True)
+
+    async def _close(self, ticket: Ticket, attempts: list[Attempt]) -> None:
+        """Meter and settle, once."""
+        if ticket.is_settled or ticket.reservation is None:
+            return
+        assert ticket.request  # noqa: S101 - a reservation has one
+        for attempt in attempts:
+            usage = await self._stages.meter(ticket.request, attempt)
+            ticket.entries.append(entry(ticket, attempt, usage))
+        await self._stages.settle(ticket)
+
+    async def _keep(
+        self, ticket: Ticket, key: str | None, attempt: Attempt, chunks: tuple[bytes, ...]
+    ) -> None:
+        if key and ticket.request and ticket.request.stores_cache and attempt.usage:
+            await self._stages.lookup.keep(
+                ticket,
+                key,
+                candidate=attempt.candidate,
+                usage=attempt.usage,
+                finish_reasons=attempt.finish_reasons,
+                chunks=chunks,
+            )
+
+
+def _broken_off(ticket: Ticket, exc: UpstreamError) -> bytes:
+    """The last event of a stream that broke: an error and no `[DONE]`, so that no client takes it for whole."""
+    error = {
+        "message": f"The stream broke off before its end: {exc}. Request id: {ticket.request_id}.",
+        "type": "server_error",
+        "param": None,
+        "code": "upstream_stream_interrupted",
+    }
+    return b"data: " + msgspec.json.encode({"error": error}) + b"\n\n"

@@ -1,0 +1,146 @@
+"""What is told of a request: response headers, the log line, the metrics. One source for all three: the ticket."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.attempt import ClientGoneError
+from gateway.clock import Clock
+from gateway.errors import GatewayError
+from gateway.money import usd
+from gateway.telemetry.logs import Logger
+from gateway.telemetry.metrics import Metrics
+from gateway.ticket import Ticket
+from gateway.values import Entry
+
+_MAX_REASON_CHARS = 200
+
+
+class Report:
+    def __init__(self, clock: Clock, metrics: Metrics, log: Logger) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+
+    @contextmanager
+    def following(self, ticket: Ticket) -> Iterator[None]:
+        """Counts the request while it runs and writes its one `request.done` line when it ends, however it ends."""
+        self._metrics.in_flight.inc()
+        code = None
+        try:
+            yield
+        except GatewayError as exc:
+            code, ticket.status = exc.code, exc.status
+            exc.headers.update(self.rate_headers(ticket))
+            raise
+        except ClientGoneError:
+            code, ticket.status = "client_gone", 499  # there is nobody left to answer
+        except BaseException:
+            code, ticket.status = "internal_error", 500
+            raise
+        finally:
+            self._metrics.in_flight.dec()
+            self._done(ticket, code)
+
+    def headers(self, ticket: Ticket) -> dict[str, str]:
+        elapsed_ms = (self._clock.monotonic() - ticket.started) * 1000
+        headers = {
+            "x-request-id": ticket.request_id,
+            "openai-processing-ms": str(round(elapsed_ms)),
+            "x-weighbridge-cache": ticket.cache,
+        }
+        served = ticket.entries[-1] if ticket.entries else None
+        if served is not None:
+            headers["x-weighbridge-model"] = served.model
+            headers["x-weighbridge-decision"] = _header_text(served.reason)
+            headers["x-weighbridge-complexity"] = f"{served.complexity:.4f}"
+            headers["x-weighbridge-cost-usd"] = usd(sum(entry.cost for entry in ticket.entries))
+        elif ticket.decision and ticket.score:
+            # A stream begins before its cost is known: that follows as a comment before [DONE].
+            headers["x-weighbridge-model"] = ticket.decision.candidates[len(ticket.failures)].model
+            headers["x-weighbridge-decision"] = _header_text(ticket.decision.reason)
+            headers["x-weighbridge-complexity"] = f"{ticket.score.complexity:.4f}"
+        headers.update(self.rate_headers(ticket))
+        return headers
+
+    @staticmethod
+    def rate_headers(ticket: Ticket) -> dict[str, str]:
+        reservation = ticket.reservation
+        headers: dict[str, str] = {}
+        if reservation is None:
+            return headers
+        if reservation.limit_requests is not None:
+            headers["x-ratelimit-limit-requests"] = str(reservation.limit_requests)
+            headers["x-ratelimit-remaining-requests"] = str(reservation.remaining_requests or 0)
+            headers["x-ratelimit-reset-requests"] = _duration(reservation.reset_requests_s)
+        if reservation.limit_tokens is not None:
+            headers["x-ratelimit-limit-tokens"] = str(reservation.limit_tokens)
+            headers["x-ratelimit-remaining-tokens"] = str(reservation.remaining_tokens or 0)
+            headers["x-ratelimit-reset-tokens"] = _duration(reservation.reset_tokens_s)
+        return headers
+
+    @staticmethod
+    def trailer(ticket: Ticket) -> bytes:
+        """An SSE comment, which clients skip: what a stream's headers could not yet say."""
+        return f": x-weighbridge-cost-usd {usd(sum(entry.cost for entry in ticket.entries))}\n\n".encode()
+
+    def _done(self, ticket: Ticket, code: str | None) -> None:
+        seconds = self._clock.monotonic() - ticket.started
+        served: Entry | None = ticket.entries[-1] if ticket.entries else None
+        if code is not None:
+            self._metrics.refused(code)
+        if ticket.caller is not None:
+            self._metrics.served(
+                model=served.model if served else "",
+                size=served.size if served else "",
+                status=ticket.status,
+                cache=ticket.cache,
+                seconds=seconds,
+                added=max(0.0, seconds - ticket.upstream_s),
+            )
+        if served and ticket.first_token_ms is not None:
+            self._metrics.first_token(served.model, ticket.first_token_ms / 1000)
+        self._log.info(
+            "request.done",
+            request_id=ticket.request_id,
+            status=ticket.status,
+            code=code,
+            tenant=ticket.caller.tenant if ticket.caller else None,
+            user=ticket.caller.user if ticket.caller else None,
+            key=ticket.caller.key if ticket.caller else None,
+            tier=ticket.caller.tier.name if ticket.caller else None,
+            requested=ticket.request.model if ticket.request else None,
+            model=served.model if served else None,
+            upstream=served.upstream if served else None,
+            policy=served.policy if served else None,
+            decision=served.reason if served else None,
+            complexity=served.complexity if served else None,
+            degraded=ticket.score.is_degraded if ticket.score else None,
+            cache=ticket.cache,
+            stream=ticket.request.is_stream if ticket.request else None,
+            attempts=len(ticket.entries) + len(ticket.failures),
+            failures=[f"{failure.model}: {failure.reason}" for failure in ticket.failures] or None,
+            outcome=served.outcome if served else None,
+            input_tokens=served.input_tokens if served else 0,
+            cached_input_tokens=served.cached_input_tokens if served else 0,
+            output_tokens=served.output_tokens if served else 0,
+            reasoning_tokens=served.reasoning_tokens if served else 0,
+            usage_source=served.usage_source if served else None,
+            cost_usd=usd(sum(entry.cost for entry in ticket.entries)),
+            first_token_ms=ticket.first_token_ms,
+            upstream_ms=round(ticket.upstream_s * 1000, 1),
+            duration_ms=round(seconds * 1000, 1),
+        )
+
+
+def _header_text(text: str) -> str:
+    printable = text.encode("ascii", "replace").decode()
+    return "".join(c if c.isprintable() else " " for c in printable)[:_MAX_REASON_CHARS]
+
+
+def _duration(seconds: float) -> str:
+    """As OpenAI writes it: `6m0s`, `1.5s`, `120ms`."""
+    if seconds < 1:
+        return f"{math.ceil(seconds * 1000)}ms"
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

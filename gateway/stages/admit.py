@@ -1,0 +1,122 @@
+"""Stage 2: rates, concurrency, quota and money in one atomic step. What passes holds a reservation."""
+
+from collections.abc import Sequence
+
+from gateway.catalogue import Catalogue, Offer, Terms
+from gateway.errors import InvalidRequestError, QuotaExhaustedError, RateLimitedError, UnavailableError
+from gateway.limits.contract import Ask, Grant, Limiter, LimiterUnavailableError, Refusal, Scope
+from gateway.ticket import Request
+from gateway.values import Caller, Limits, Reservation
+
+_WINDOWS = {
+    "requests": "requests per minute",
+    "tokens": "tokens per minute",
+    "concurrency": "requests at the same time",
+    "quota": "requests this month",
+    "budget": "this month's budget",
+}
+_SOON_S = 3600.0
+"""A quota that resets later than this is no reason to tell a client when to come back."""
+
+
+class Admit:
+    def __init__(self, limiter: Limiter, catalogue: Catalogue, *, hold_s: int) -> None:
+        self._limiter = limiter
+        self._catalogue = catalogue
+        self._hold_s = hold_s
+
+    async def __call__(
+        self, request_id: str, caller: Caller, request: Request, offers: Sequence[Offer]
+    ) -> tuple[Reservation, tuple[Terms, ...]]:
+        """Holds the worst cost of the dearest offer that the budgets have room for; routing stays below it."""
+        self._check_size(caller, request)
+        terms = tuple(
+            self._catalogue.terms(
+                offer,
+                asked=request.output_tokens,
+                tier=caller.tier,
+                input_bytes=request.body_bytes,
+                choices=request.choices,
+            )
+            for offer in offers
+        )
+        tokens = request.input_tokens + request.choices * min(t.output_tokens for t in terms)
+        ask = Ask(
+            request_id=request_id,
+            tenant=caller.tenant,
+            scopes=scopes_of(caller),
+            amounts=tuple(sorted({t.worst for t in terms}, reverse=True)),
+            tokens=tokens,
+            ttl_s=self._hold_s,
+        )
+        try:
+            answer = await self._limiter.reserve(ask)
+        except LimiterUnavailableError as exc:
+            raise UnavailableError(
+                "Budgets cannot be checked at the moment, so nothing that costs money is started. Try again shortly.",
+                code="budget_unavailable",
+                retry_after_s=2,
+            ) from exc
+        if isinstance(answer, Refusal):
+            raise refused(answer)
+        return _reservation(request_id, caller, tokens, answer), terms
+
+    @staticmethod
+    def _check_size(caller: Caller, request: Request) -> None:
+        tier = caller.tier
+        if request.choices > tier.max_choices:
+            raise InvalidRequestError(
+                f"`n` is {request.choices}; the plan {tier.name!r} allows {tier.max_choices}.", param="n"
+            )
+        if request.output_tokens is not None and request.output_tokens > tier.max_output_tokens:
+            raise InvalidRequestError(
+                f"{request.output_tokens} output tokens were asked for; the plan {tier.name!r} allows "
+                f"{tier.max_output_tokens}.",
+                param="max_completion_tokens" if "max_completion_tokens" in request.body else "max_tokens",
+            )
+
+
+def scopes_of(caller: Caller) -> tuple[Scope, ...]:
+    """The tenant always (spend is counted there); users and keys where they have limits of their own."""
+    scopes = [Scope(kind="tenant", id=caller.tenant, limits=caller.tenant_limits)]
+    unlimited = Limits()
+    if caller.user_limits != unlimited:
+        scopes.append(Scope(kind="user", id=caller.user, limits=caller.user_limits))
+    if caller.key_limits != unlimited:
+        scopes.append(Scope(kind="key", id=caller.key, limits=caller.key_limits))
+    return tuple(scopes)
+
+
+def refused(refusal: Refusal) -> RateLimitedError | QuotaExhaustedError:
+    if refusal.kind in ("quota", "budget"):
+        spent = (
+            f"The {refusal.scope}'s budget for this month is used up, or has no room for this request."
+            if refusal.kind == "budget"
+            else f"The {refusal.scope} has made its {refusal.limit} requests of this month."
+        )
+        return QuotaExhaustedError(
+            f"{spent} It starts anew with the next calendar month (UTC); an administrator can raise it.",
+            retry_after_s=refusal.retry_after_s if refusal.retry_after_s <= _SOON_S else None,
+        )
+    return RateLimitedError(
+        f"Rate limit reached: {refusal.limit} {_WINDOWS[refusal.kind]} for this {refusal.scope}. "
+        f"Try again in {refusal.retry_after_s:.3g} s.",
+        retry_after_s=refusal.retry_after_s,
+    )
+
+
+def _reservation(request_id: str, caller: Caller, tokens: int, grant: Grant) -> Reservation:
+    return Reservation(
+        request_id=request_id,
+        caller=caller,
+        amount=grant.amount,
+        tokens=tokens,
+        epoch=grant.epoch,
+        window=grant.window,
+        remaining_requests=grant.remaining_requests,
+        remaining_tokens=grant.remaining_tokens,
+        limit_requests=grant.limit_requests,
+        limit_tokens=grant.limit_tokens,
+        reset_requests_s=grant.reset_requests_s,
+        reset_tokens_s=grant.reset_tokens_s,
+    )

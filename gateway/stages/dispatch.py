@@ -1,0 +1,228 @@
+"""Stage 6: try the candidates in order until one answers. The only place that asks upstreams for anything billable."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.attempt import Attempt, ClientGoneError, Opened, Pool, Whole, gone, leaving
+from gateway.catalogue import Terms
+from gateway.clock import Clock
+from gateway.entries import draft
+from gateway.errors import GatewayError, InvalidRequestError, UnavailableError, UpstreamFailedError
+from gateway.failpoints import Failpoints
+from gateway.ledger.contract import Intent, Journal, JournalUnavailableError
+from gateway.telemetry.logs import Logger
+from gateway.telemetry.metrics import Metrics
+from gateway.ticket import Exchange, Failure, Request, Ticket
+from gateway.upstreams.contract import Upstream, UpstreamCall, UpstreamError
+from policies.contract import Candidate
+
+
+class Dispatch:
+    def __init__(
+        self,
+        pool: Pool,
+        journal: Journal,
+        clock: Clock,
+        metrics: Metrics,
+        log: Logger,
+        failpoints: Failpoints,
+        *,
+        total_s: float,
+        max_unshipped: int,
+    ) -> None:
+        self._pool = pool
+        self._journal = journal
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._failpoints = failpoints
+        self._total_s = total_s
+        self._max_unshipped = max_unshipped
+
+    async def __call__(
+        self, ticket: Ticket, exchange: Exchange, terms: Mapping[str, Terms], attempts: list[Attempt]
+    ) -> Whole | Opened:
+        """Leaves in `attempts` those that may have been billed. Raises GatewayError, ClientGoneError."""
+        assert ticket.decision  # noqa: S101 - made by the stage before
+        deadline = ticket.started + self._total_s
+        errors: list[UpstreamError] = []
+        for number, candidate in enumerate(ticket.decision.candidates, start=1):
+            if exchange.is_gone:
+                raise ClientGoneError
+            if self._clock.monotonic() >= deadline:
+                break
+            if not self._pool.permit(candidate.upstream):
+                self._note(ticket, candidate, "circuit open")
+                continue
+            attempt = Attempt(
+                ticket.request_id,
+                number,
+                candidate,
+                terms[candidate.id],
+                began=self._clock.monotonic(),
+                began_ms=self._clock.now_ms(),
+            )
+            try:
+                return await self._try(ticket, exchange, attempt, attempts, deadline)
+            except UpstreamError as exc:
+                self._pool.record(candidate.upstream, exc)
+                self._note(ticket, candidate, str(exc), exc)
+                errors.append(exc)
+                attempt.outcome = "failed"
+                if not exc.may_have_charged:
+                    attempts.remove(attempt)
+                if exc.caller_error is not None:
+                    raise _blamed(exc) from exc
+            except BaseException:
+                self._pool.release(candidate.upstream)
+                raise
+            finally:
+                attempt.ended = self._clock.monotonic()
+                ticket.upstream_s += attempt.ended - attempt.began
+        raise _exhausted(ticket, errors)
+
+    async def _try(
+        self, ticket: Ticket, exchange: Exchange, attempt: Attempt, attempts: list[Attempt], deadline: float
+    ) -> Whole | Opened:
+        assert ticket.request  # noqa: S101 - made by an earlier stage
+        assert ticket.reservation  # noqa: S101 - likewise
+        await self._intend(ticket, attempt)
+        self._failpoints.reach("after_intent")
+        attempts.append(attempt)
+        call = UpstreamCall(
+            reservation=ticket.reservation,
+            upstream=attempt.candidate.upstream,
+            path=ticket.request.path,
+            body=upstream_body(ticket.request, attempt.terms),
+            deadline=deadline,
+        )
+        upstream = self._pool.get(attempt.candidate.upstream)
+        # The attempt's clock starts when it is sent: what came before is ours.
+        attempt.began = self._clock.monotonic()
+        if ticket.request.is_stream:
+            return await self._open(upstream, call, exchange, attempt)
+        return await self._complete(upstream, call, exchange, attempt)
+
+    async def _complete(
+        self, upstream: Upstream, call: UpstreamCall, exchange: Exchange, attempt: Attempt
+    ) -> Whole:
+        try:
+            async with asyncio.timeout(None) as patience:
+                with leaving(exchange, patience, attempt):
+                    reply = await upstream.complete(call)
+        except TimeoutError as exc:
+            raise gone(attempt) from exc
+        self._failpoints.reach("after_reply")
+        self._pool.record(upstream.name, None)
+        self._metrics.attempted(upstream.name, "ok")
+        attempt.usage = reply.usage
+        attempt.text.append(reply.text)
+        attempt.finish_reasons.extend(reply.finish_reasons)
+        return Whole(attempt=attempt, reply=reply)
+
+    async def _open(
+        self, upstream: Upstream, call: UpstreamCall, exchange: Exchange, attempt: Attempt
+    ) -> Opened:
+        events = upstream.stream(call)
+        try:
+            async with asyncio.timeout(None) as patience:
+                with leaving(exchange, patience, attempt):
+                    first = await anext(events, None)
+        except TimeoutError as exc:
+            await events.aclose()
+            raise gone(attempt) from exc
+        except BaseException:
+            await events.aclose()
+            raise
+        attempt.first_token = self._clock.monotonic()
+        return Opened(attempt=attempt, first=first, rest=events)
+
+    async def _intend(self, ticket: Ticket, attempt: Attempt) -> None:
+        is_paid = attempt.terms.worst > 0
+        if is_paid and self._journal.unshipped > self._max_unshipped:
+            raise UnavailableError(
+                "The ledger is too far behind, so nothing that costs money is started. Try again shortly.",
+                code="budget_unavailable",
+                retry_after_s=10,
+            )
+        assert ticket.reservation  # noqa: S101 - made by an earlier stage
+        intent = Intent(
+            draft=draft(ticket, attempt),
+            worst=attempt.terms.worst,
+            price=attempt.terms.price,
+            epoch=ticket.reservation.epoch,
+        )
+        try:
+            await self._journal.intend(intent)
+            ticket.was_intended = True
+        except JournalUnavailableError as exc:
+            self._metrics.degraded("journal")
+            if is_paid:
+                raise UnavailableError(
+                    "Spend cannot be recorded at the moment, so nothing that costs money is started. Try again shortly.",
+                    code="spend_journal_unavailable",
+                    retry_after_s=5,
+                ) from exc
+
+    def _note(self, ticket: Ticket, candidate: Candidate, why: str, exc: UpstreamError | None = None) -> None:
+        ticket.failures.append(Failure(model=candidate.model, upstream=candidate.upstream, reason=why))
+        self._metrics.attempted(candidate.upstream, exc.kind if exc else "circuit_open")
+        self._log.warning(
+            "dispatch.attempt_failed",
+            request_id=ticket.request_id,
+            upstream=candidate.upstream,
+            model=candidate.model,
+            reason=why,
+            status=exc.status if exc else None,
+        )
+
+
+def upstream_body(request: Request, terms: Terms) -> dict[str, Any]:
+    """The caller's body with the upstream's name of the model, a ceiling on the answer, and usage asked for."""
+    body = {**request.body, "model": terms.offer.upstream_model}
+    body.pop("max_tokens", None)
+    body.pop("max_completion_tokens", None)
+    body[terms.offer.max_tokens_field] = terms.output_tokens
+    if request.is_stream:
+        options = body.get("stream_options")
+        body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+    return body
+
+
+def _blamed(exc: UpstreamError) -> GatewayError:
+    """The upstream says that the request itself is wrong: so do we, in its words but our shape."""
+    blame = exc.caller_error or {}
+    return InvalidRequestError(
+        blame.get("message") or "The upstream refused the request as invalid.",
+        status=400 if exc.status == 422 else exc.status,
+        code=blame.get("code") or "invalid_value",
+        param=blame.get("param"),
+    )
+
+
+def _exhausted(ticket: Ticket, errors: list[UpstreamError]) -> GatewayError:
+    tried = "; ".join(f"{failure.model}: {failure.reason}" for failure in ticket.failures)
+    was_charged = any(error.may_have_charged for error in errors)
+    if not errors:
+        return UnavailableError(
+            f"No upstream for this request is healthy at the moment ({tried or 'none left to try'}).",
+            code="no_healthy_upstream",
+            retry_after_s=2,
+        )
+    if all(error.kind == "busy" for error in errors):
+        hints = [error.retry_after_s for error in errors if error.retry_after_s is not None]
+        return UnavailableError(
+            f"Every upstream for this request is overloaded ({tried}).", retry_after_s=min(hints, default=2)
+        )
+    is_timeout = errors[-1].kind == "timeout"
+    return UpstreamFailedError(
+        f"No upstream answered this request ({tried}).",
+        status=504 if is_timeout else 502,
+        code="upstream_timeout"
+        if is_timeout
+        else "upstream_invalid_response"
+        if errors[-1].kind == "invalid"
+        else "upstream_error",
+        should_retry=False if was_charged else None,
+    )

@@ -1,0 +1,76 @@
+"""Stage 3: a reply that this tenant already paid for. Only whole, clean answers are kept."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from gateway.cache.exact import CachedReply, CacheUnavailableError, ExactCache
+from gateway.telemetry.metrics import Metrics
+from gateway.ticket import Request, Ticket
+from gateway.values import Caller, Usage
+from policies.contract import Candidate
+
+_CLEAN = frozenset({"stop", "tool_calls", "function_call"})
+
+
+class Lookup:
+    def __init__(
+        self,
+        cache: ExactCache | None,
+        metrics: Metrics,
+        *,
+        when: Literal["deterministic", "always"],
+        revision: str,
+    ) -> None:
+        self._cache = cache
+        self._metrics = metrics
+        self._when = when
+        self._revision = revision
+        """Of everything configured that decides an answer: a new policy must not be served old routes."""
+
+    def key(self, caller: Caller, request: Request) -> str | None:
+        """None if this request is not to be answered from the cache."""
+        if self._cache is None or not (request.is_deterministic or self._when == "always"):
+            return None
+        variant = f"{request.path}|{caller.tier.name}|{self._revision}"
+        return self._cache.key(caller.tenant, request.body, variant=variant)
+
+    async def __call__(self, caller: Caller, request: Request, key: str) -> CachedReply | None:
+        if self._cache is None or request.skips_cache:
+            return None
+        try:
+            return await self._cache.get(caller.tenant, key)
+        except CacheUnavailableError:
+            self._metrics.degraded("cache")
+            return None
+
+    async def keep(
+        self,
+        ticket: Ticket,
+        key: str,
+        *,
+        candidate: Candidate,
+        usage: Usage,
+        finish_reasons: Sequence[str],
+        chunks: tuple[bytes, ...],
+    ) -> None:
+        """Called for replies that reached their end; truncated and filtered ones are not kept."""
+        if self._cache is None or ticket.caller is None or ticket.decision is None or ticket.score is None:
+            return
+        if not finish_reasons or not all(reason in _CLEAN for reason in finish_reasons):
+            return
+        reply = CachedReply(
+            tenant=ticket.caller.tenant,
+            key=key,
+            model=candidate.model,
+            upstream=candidate.upstream,
+            size=candidate.size,
+            policy=ticket.decision.policy,
+            reason=ticket.decision.reason,
+            complexity=ticket.score.complexity,
+            usage=usage,
+            chunks=chunks,
+        )
+        try:
+            await self._cache.put(reply)
+        except CacheUnavailableError:
+            self._metrics.degraded("cache")

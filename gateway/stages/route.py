@@ -1,0 +1,150 @@
+"""Stage 5: facts and candidates into a decision. The policy is pure; this gathers what it looks at."""
+
+from collections.abc import Callable, Sequence
+
+from gateway.catalogue import Terms, is_auto, policy_name
+from gateway.errors import (
+    GatewayError,
+    InvalidRequestError,
+    NotFoundError,
+    QuotaExhaustedError,
+    UnavailableError,
+)
+from gateway.telemetry.logs import Logger
+from gateway.telemetry.metrics import Metrics
+from gateway.ticket import Request
+from gateway.values import Caller, Reservation, Score
+from policies import constraints
+from policies.contract import Candidate, Decision, Facts, NoCandidateError, Policy
+from policies.document import PolicyError
+
+Health = Callable[[str], tuple[bool, int]]
+"""Upstream name to (is healthy, requests in flight)."""
+
+_FIELD_OF = {
+    "tools": "tools",
+    "json_schema": "response_format",
+    "json_object": "response_format",
+    "logprobs": "logprobs",
+}
+
+
+class Route:
+    def __init__(
+        self,
+        policy_of: Callable[[str], Policy],
+        named: Policy,
+        cheapest: Policy,
+        health: Health,
+        metrics: Metrics,
+        log: Logger,
+        *,
+        default_policy: str,
+    ) -> None:
+        self._policy_of = policy_of
+        self._named = named
+        self._cheapest = cheapest
+        self._health = health
+        self._metrics = metrics
+        self._log = log
+        self._default_policy = default_policy
+
+    def policy(self, requested: str) -> Policy:
+        """Raises NotFoundError for `auto:NAME` with a name that no policy has."""
+        if not is_auto(requested):
+            return self._named
+        try:
+            return self._policy_of(policy_name(requested, self._default_policy))
+        except PolicyError as exc:
+            raise NotFoundError(
+                f"There is no policy {policy_name(requested, '')[:64]!r}; ask for `auto`, or `auto:` with one that exists.",
+                code="model_not_found",
+                param="model",
+            ) from exc
+
+    def __call__(
+        self, caller: Caller, request: Request, score: Score, reservation: Reservation, terms: Sequence[Terms]
+    ) -> Decision:
+        policy = self.policy(request.model)
+        facts = Facts(
+            requested=request.model,
+            tenant=caller.tenant,
+            tier=caller.tier.name,
+            allowed_sizes=frozenset(caller.tier.sizes),
+            complexity=score.complexity,
+            input_tokens=request.input_tokens,
+            output_tokens=request.output_tokens,
+            needs=request.needs,
+            budget=reservation.amount,
+            is_degraded=score.is_degraded,
+        )
+        candidates = [self._candidate(term, score) for term in terms]
+        try:
+            return policy.decide(facts, candidates)
+        except NoCandidateError as exc:
+            raise explain(exc, request) from exc
+        except Exception as exc:  # noqa: BLE001 - a policy may be a plugin, and a plugin may raise anything
+            self._metrics.degraded("policy")
+            self._log.error("route.policy_failed", policy=policy.name, error=type(exc).__name__)
+        try:
+            return self._cheapest.decide(facts, candidates)
+        except NoCandidateError as exc:
+            raise explain(exc, request) from exc
+
+    def _candidate(self, term: Terms, score: Score) -> Candidate:
+        offer = term.offer
+        is_healthy, in_flight = self._health(offer.upstream)
+        return Candidate(
+            id=offer.id,
+            model=offer.model,
+            upstream=offer.upstream,
+            size=offer.size,
+            abilities=offer.abilities,
+            context_window=offer.context_window,
+            max_output_tokens=offer.max_output_tokens,
+            expected_cost=term.expected,
+            worst_cost=term.worst,
+            p_good=score.p_good[offer.id],
+            is_healthy=is_healthy,
+            in_flight=in_flight,
+        )
+
+
+def explain(error: NoCandidateError, request: Request) -> GatewayError:
+    """What the caller can do about it. The first that applies: what a later one says may follow from it."""
+    reasons = {why for _, why in error.dropped}
+    for why in sorted(reasons):
+        if why.startswith(constraints.ABILITY):
+            ability = why.removeprefix(constraints.ABILITY)
+            return InvalidRequestError(
+                f"No model that you may use here can do {ability!r}.",
+                code="unsupported_value",
+                param=_FIELD_OF.get(ability, "messages"),
+            )
+    if constraints.CONTEXT in reasons:
+        return InvalidRequestError(
+            f"The request is about {request.input_tokens} tokens long, which with the answer is more than the context "
+            "window of any model that you may use here.",
+            code="context_length_exceeded",
+            param="messages",
+        )
+    if constraints.OUTPUT in reasons:
+        return InvalidRequestError(
+            f"No model that you may use here writes answers of {request.output_tokens} tokens.",
+            param="max_completion_tokens" if "max_completion_tokens" in request.body else "max_tokens",
+        )
+    if constraints.BUDGET in reasons:
+        return QuotaExhaustedError(
+            "What is left of this month's budget has no room for this request; an administrator can raise it."
+        )
+    if constraints.HEALTH in reasons:
+        return UnavailableError(
+            "No upstream for this request is healthy at the moment. Try again shortly.",
+            code="no_healthy_upstream",
+            retry_after_s=5,
+        )
+    return NotFoundError(
+        "The policy leaves no model for this request; ask an administrator, or name a model.",
+        code="model_not_found",
+        param="model",
+    )

@@ -1,0 +1,66 @@
+"""Stage 4: how hard is it, and who would get it right. A scorer that fails costs its score, never the request."""
+
+from collections.abc import Sequence
+
+from gateway.catalogue import Offer
+from gateway.clock import Clock
+from gateway.scoring.contract import Scorable, Scorer
+from gateway.scoring.prompt import prompt_of
+from gateway.telemetry.logs import Logger
+from gateway.telemetry.metrics import Metrics
+from gateway.ticket import Request
+from gateway.values import Score
+
+
+class ScoreStage:
+    def __init__(
+        self,
+        scorer: Scorer,
+        clock: Clock,
+        metrics: Metrics,
+        log: Logger,
+        *,
+        fallback: float,
+        timeout_s: float,
+    ) -> None:
+        self._scorer = scorer
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._fallback = fallback
+        self._timeout_s = timeout_s
+        self._scorables: dict[tuple[Offer, ...], tuple[Scorable, ...]] = {}
+
+    def __call__(self, request: Request, offers: tuple[Offer, ...]) -> Score:
+        scorables = self._scorables_of(offers)
+        began = self._clock.monotonic()
+        try:
+            score = self._scorer.score([prompt_of(request.body)], scorables)[0]
+        except Exception as exc:  # noqa: BLE001 - a plugin may raise anything
+            self._metrics.degraded("scorer")
+            self._log.warning("score.failed", error=type(exc).__name__)
+            return self._default(scorables)
+        if self._clock.monotonic() - began > self._timeout_s:
+            self._metrics.degraded("scorer_slow")
+        if not _is_sane(score, scorables):
+            self._metrics.degraded("scorer")
+            self._log.warning("score.made_no_sense", complexity=str(score.complexity))
+            return self._default(scorables)
+        return score
+
+    def _default(self, scorables: Sequence[Scorable]) -> Score:
+        return Score(complexity=self._fallback, p_good={s.id: 0.5 for s in scorables}, is_degraded=True)
+
+    def _scorables_of(self, offers: tuple[Offer, ...]) -> tuple[Scorable, ...]:
+        found = self._scorables.get(offers)
+        if found is None:
+            found = tuple(Scorable(id=offer.id, size=offer.size, p_good=offer.p_good) for offer in offers)
+            self._scorables[offers] = found
+        return found
+
+
+def _is_sane(score: Score, scorables: Sequence[Scorable]) -> bool:
+    """Comparisons with NaN are false, so NaN fails here too."""
+    return 0.0 <= score.complexity <= 1.0 and all(
+        0.0 <= score.p_good.get(s.id, -1.0) <= 1.0 for s in scorables
+    )

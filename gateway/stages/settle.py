@@ -1,0 +1,93 @@
+"""Stage 8: the end of every request that held a reservation: journal first, then the counters, then the ledger."""
+
+from typing import Protocol
+
+from gateway.failpoints import Failpoints
+from gateway.ledger.contract import Closing, Journal, JournalUnavailableError
+from gateway.limits.contract import Limiter, LimiterUnavailableError
+from gateway.telemetry.logs import Logger
+from gateway.telemetry.metrics import Metrics
+from gateway.ticket import Ticket
+from gateway.values import Settlement, Usage
+
+
+class Shipper(Protocol):
+    def settle_later(self, settlement: Settlement) -> None:
+        """The counters could not be reached: try again until they can."""
+        ...
+
+    def post_unjournaled(self, closing: Closing) -> None:
+        """The journal failed after the upstream had answered: straight to the ledger, from memory."""
+        ...
+
+
+class Settle:
+    def __init__(
+        self,
+        journal: Journal,
+        limiter: Limiter,
+        shipper: Shipper,
+        metrics: Metrics,
+        log: Logger,
+        failpoints: Failpoints,
+    ) -> None:
+        self._journal = journal
+        self._limiter = limiter
+        self._shipper = shipper
+        self._metrics = metrics
+        self._log = log
+        self._failpoints = failpoints
+
+    async def __call__(self, ticket: Ticket) -> None:
+        """Once per reservation: a second call does nothing. What a caller is told afterwards is already durable."""
+        reservation = ticket.reservation
+        if reservation is None or ticket.is_settled:
+            return
+        ticket.is_settled = True
+        entries = tuple(ticket.entries)
+        settlement = Settlement(
+            request_id=ticket.request_id,
+            tenant=reservation.caller.tenant,
+            epoch=reservation.epoch,
+            window=reservation.window,
+            cost=sum(entry.cost for entry in entries),
+            tokens=0
+            if all(entry.is_cache_hit for entry in entries)
+            else sum(
+                e.input_tokens + e.cached_input_tokens + e.output_tokens + e.reasoning_tokens for e in entries
+            ),
+            counts=any(entry.outcome != "failed" for entry in entries),
+        )
+        if entries or ticket.was_intended:
+            await self._record(Closing(entries=entries, settlement=settlement))
+        self._failpoints.reach("after_journal")
+        await self._release(settlement)
+        self._failpoints.reach("after_counters")
+        for entry in entries:
+            usage = Usage(
+                input=entry.input_tokens,
+                cached_input=entry.cached_input_tokens,
+                output=entry.output_tokens,
+                reasoning=entry.reasoning_tokens,
+            )
+            self._metrics.billed(entry.model, usage, entry.cost)
+
+    async def _record(self, closing: Closing) -> None:
+        try:
+            await self._journal.conclude(closing)
+        except JournalUnavailableError as exc:
+            self._metrics.degraded("journal")
+            self._log.error(
+                "settle.journal_failed",
+                request_id=closing.settlement.request_id,
+                cost=closing.settlement.cost,
+                error=str(exc),
+            )
+            self._shipper.post_unjournaled(closing)
+
+    async def _release(self, settlement: Settlement) -> None:
+        try:
+            await self._limiter.settle(settlement)
+        except LimiterUnavailableError:
+            self._metrics.degraded("limits")
+            self._shipper.settle_later(settlement)
