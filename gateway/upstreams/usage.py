@@ -1,0 +1,51 @@
+"""Token counts as OpenAI-like servers report them, brought into our disjoint classes. Their word is not trusted."""
+
+from typing import Any
+
+from gateway.values import Usage
+
+MAX_TOKENS = 2**40
+
+
+def read_usage(reported: Any) -> Usage | None:
+    """None if either of the counts that matter is missing or nonsense. A contradiction is clamped and suspect."""
+    if not isinstance(reported, dict):
+        return None
+    prompt = _count(reported.get("prompt_tokens"))
+    completion = _count(reported.get("completion_tokens"))
+    if prompt is None or completion is None:
+        return None
+    if "prompt_cache_hit_tokens" in reported:  # DeepSeek's name for it
+        cached = _count(reported["prompt_cache_hit_tokens"])
+    else:
+        cached = _detail(reported.get("prompt_tokens_details"), "cached_tokens")
+    reasoning = _detail(reported.get("completion_tokens_details"), "reasoning_tokens")
+    is_suspect = cached is None or reasoning is None
+    cached, reasoning = cached or 0, reasoning or 0
+    total = reported.get("total_tokens")
+    if reasoning and total == prompt + completion + reasoning:
+        completion += reasoning  # xAI counts reasoning beside the completion; only the total tells.
+    elif total is not None and total != prompt + completion:
+        is_suspect = True
+    return Usage(
+        input=max(prompt - cached, 0),
+        cached_input=min(cached, prompt),
+        output=max(completion - reasoning, 0),
+        reasoning=min(reasoning, completion),
+        is_suspect=is_suspect or cached > prompt or reasoning > completion,
+    )
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens, or None for what cannot be one."""
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
+
+
+def _detail(details: Any, field: str) -> int | None:
+    """0 if it is not reported; None if it is nonsense."""
+    if details is None:
+        return 0
+    if not isinstance(details, dict):
+        return None
+    value = details.get(field)
+    return 0 if value is None else _count(value)
