@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
 import msgspec
 
 from gateway.catalogue import Terms
 from gateway.ticket import Exchange
-from gateway.upstreams.contract import Event, Reply, Upstream, UpstreamError
+from gateway.upstreams.contract import Event, Reply, Upstream
 from gateway.values import Outcome, Usage
 from policies.contract import Candidate
 
@@ -59,16 +59,11 @@ class Attempt:
 
 
 class Pool(Protocol):
-    def get(self, name: str) -> Upstream: ...
+    def attempt(self, name: str) -> AbstractContextManager[Upstream]:
+        """The upstream for one call, made and read to its end inside the block, which learns from how it ends.
 
-    def permit(self, name: str) -> bool:
-        """False while the upstream's breaker is open. After True, `record` or `release` must follow."""
-        ...
-
-    def record(self, name: str, error: UpstreamError | None) -> None: ...
-
-    def release(self, name: str) -> None:
-        """The attempt says nothing of the upstream's health: the client left."""
+        Raises UpstreamError while the upstream is being left alone.
+        """
         ...
 
 
@@ -83,6 +78,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     attempt: Attempt
     first: Event | None
     rest: AsyncGenerator[Event, None]
+    pooled: ExitStack
+    """To be closed with however the stream ends."""
 
 
 class ClientGoneError(Exception):

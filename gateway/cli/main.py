@@ -1,6 +1,7 @@
 """The command `weighbridge`. Exit codes: 0 done, 1 it failed while running, 2 wrong usage or configuration."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,9 @@ Dates are UTC; --to is exclusive. Money is exact to the nano-dollar.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["worker"]:
+        return _exec_worker(argv[1:])
     parser = _parser()
     args = parser.parse_args(argv)
     if not hasattr(args, "run"):
@@ -61,14 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _up(commands)
     _serve(commands)
-    _worker(commands)
+    commands.add_parser("worker", help="Run one model behind an OpenAI-compatible endpoint.")
     _check_config(commands)
     _keys(commands)
     _spend(commands)
     return parser
 
 
-_Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
+_Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
 
 
 def _command(commands: "_Commands[argparse.ArgumentParser]", name: str, help_: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -113,21 +117,9 @@ def _serve(commands: "_Commands[argparse.ArgumentParser]") -> None:
     parser.set_defaults(run=run)
 
 
-def _worker(commands: "_Commands[argparse.ArgumentParser]") -> None:
-    commands.add_parser(
-        "worker",
-        help="Run one model behind an OpenAI-compatible endpoint (`weighbridge worker --help`).",
-        add_help=False,
-        prefix_chars="\0",
-    ).add_argument("rest", nargs=argparse.REMAINDER)
-    commands.choices["worker"].set_defaults(run=_exec_worker)
-
-
-def _exec_worker(args: argparse.Namespace) -> int:
-    """The worker is a process of its own that shares no code with the gateway: this one becomes it."""
-    import os
-
-    os.execv(sys.executable, [sys.executable, "-m", "workers", *args.rest])  # noqa: S606 - our own module, no shell
+def _exec_worker(argv: Sequence[str]) -> int:
+    """A worker shares no code with the gateway: this process becomes one."""
+    os.execv(sys.executable, [sys.executable, "-m", "workers", *argv])  # noqa: S606 - our own module, no shell
 
 
 def _check_config(commands: "_Commands[argparse.ArgumentParser]") -> None:

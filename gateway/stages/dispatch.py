@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from gateway.attempt import Attempt, ClientGoneError, Opened, Pool, Whole, gone, leaving
@@ -52,9 +53,6 @@ class Dispatch:
                 raise ClientGoneError
             if self._clock.monotonic() >= deadline:
                 break
-            if not self._pool.permit(candidate.upstream):
-                self._note(ticket, candidate, "circuit open")
-                continue
             attempt = Attempt(
                 ticket.request_id,
                 number,
@@ -66,17 +64,13 @@ class Dispatch:
             try:
                 return await self._try(ticket, exchange, attempt, attempts, deadline)
             except UpstreamError as exc:
-                self._pool.record(candidate.upstream, exc)
-                self._note(ticket, candidate, str(exc), exc)
+                self._note(ticket, candidate, exc)
                 errors.append(exc)
                 attempt.outcome = "failed"
-                if not exc.may_have_charged:
+                if not exc.may_have_charged and attempt in attempts:
                     attempts.remove(attempt)
                 if exc.caller_error is not None:
                     raise _blamed(exc) from exc
-            except BaseException:
-                self._pool.release(candidate.upstream)
-                raise
             finally:
                 attempt.ended = self._clock.monotonic()
                 ticket.upstream_s += attempt.ended - attempt.began
@@ -87,22 +81,23 @@ class Dispatch:
     ) -> Whole | Opened:
         assert ticket.request  # noqa: S101 - made by an earlier stage
         assert ticket.reservation  # noqa: S101 - likewise
-        await self._intend(ticket, attempt)
-        self._failpoints.reach("after_intent")
-        attempts.append(attempt)
-        call = UpstreamCall(
-            reservation=ticket.reservation,
-            upstream=attempt.candidate.upstream,
-            path=ticket.request.path,
-            body=upstream_body(ticket.request, attempt.terms),
-            deadline=deadline,
-        )
-        upstream = self._pool.get(attempt.candidate.upstream)
-        # The attempt's clock starts when it is sent: what came before is ours.
-        attempt.began = self._clock.monotonic()
-        if ticket.request.is_stream:
-            return await self._open(upstream, call, exchange, attempt)
-        return await self._complete(upstream, call, exchange, attempt)
+        with ExitStack() as pooled:
+            upstream = pooled.enter_context(self._pool.attempt(attempt.candidate.upstream))
+            await self._intend(ticket, attempt)
+            self._failpoints.reach("after_intent")
+            attempts.append(attempt)
+            call = UpstreamCall(
+                reservation=ticket.reservation,
+                upstream=attempt.candidate.upstream,
+                path=ticket.request.path,
+                body=upstream_body(ticket.request, attempt.terms),
+                deadline=deadline,
+            )
+            # The attempt's clock starts when it is sent: what came before is ours.
+            attempt.began = self._clock.monotonic()
+            if ticket.request.is_stream:
+                return await self._open(upstream, call, exchange, attempt, pooled)
+            return await self._complete(upstream, call, exchange, attempt)
 
     async def _complete(
         self, upstream: Upstream, call: UpstreamCall, exchange: Exchange, attempt: Attempt
@@ -114,7 +109,6 @@ class Dispatch:
         except TimeoutError as exc:
             raise gone(attempt) from exc
         self._failpoints.reach("after_reply")
-        self._pool.record(upstream.name, None)
         self._metrics.attempted(upstream.name, "ok")
         attempt.usage = reply.usage
         attempt.text.append(reply.text)
@@ -122,7 +116,7 @@ class Dispatch:
         return Whole(attempt=attempt, reply=reply)
 
     async def _open(
-        self, upstream: Upstream, call: UpstreamCall, exchange: Exchange, attempt: Attempt
+        self, upstream: Upstream, call: UpstreamCall, exchange: Exchange, attempt: Attempt, pooled: ExitStack
     ) -> Opened:
         events = upstream.stream(call)
         try:
@@ -136,7 +130,7 @@ class Dispatch:
             await events.aclose()
             raise
         attempt.first_token = self._clock.monotonic()
-        return Opened(attempt=attempt, first=first, rest=events)
+        return Opened(attempt=attempt, first=first, rest=events, pooled=pooled.pop_all())
 
     async def _intend(self, ticket: Ticket, attempt: Attempt) -> None:
         is_paid = attempt.terms.worst > 0
@@ -165,16 +159,17 @@ class Dispatch:
                     retry_after_s=5,
                 ) from exc
 
-    def _note(self, ticket: Ticket, candidate: Candidate, why: str, exc: UpstreamError | None = None) -> None:
-        ticket.failures.append(Failure(model=candidate.model, upstream=candidate.upstream, reason=why))
-        self._metrics.attempted(candidate.upstream, exc.kind if exc else "circuit_open")
+    def _note(self, ticket: Ticket, candidate: Candidate, exc: UpstreamError) -> None:
+        ticket.failures.append(Failure(model=candidate.model, upstream=candidate.upstream, reason=str(exc)))
+        self._metrics.attempted(candidate.upstream, exc.kind)
         self._log.warning(
             "dispatch.attempt_failed",
             request_id=ticket.request_id,
             upstream=candidate.upstream,
             model=candidate.model,
-            reason=why,
-            status=exc.status if exc else None,
+            kind=exc.kind,
+            status=exc.status,
+            reason=str(exc),
         )
 
 
@@ -203,26 +198,19 @@ def _blamed(exc: UpstreamError) -> GatewayError:
 
 def _exhausted(ticket: Ticket, errors: list[UpstreamError]) -> GatewayError:
     tried = "; ".join(f"{failure.model}: {failure.reason}" for failure in ticket.failures)
-    was_charged = any(error.may_have_charged for error in errors)
-    if not errors:
-        return UnavailableError(
-            f"No upstream for this request is healthy at the moment ({tried or 'none left to try'}).",
-            code="no_healthy_upstream",
-            retry_after_s=2,
-        )
     if all(error.kind == "busy" for error in errors):
         hints = [error.retry_after_s for error in errors if error.retry_after_s is not None]
         return UnavailableError(
-            f"Every upstream for this request is overloaded ({tried}).", retry_after_s=min(hints, default=2)
+            f"Every upstream for this request is overloaded or being left alone ({tried}).",
+            code="server_is_overloaded" if any(error.status for error in errors) else "no_healthy_upstream",
+            retry_after_s=min(hints, default=2),
         )
-    is_timeout = errors[-1].kind == "timeout"
+    code = {"timeout": "upstream_timeout", "invalid": "upstream_invalid_response"}.get(
+        errors[-1].kind, "upstream_error"
+    )
     return UpstreamFailedError(
         f"No upstream answered this request ({tried}).",
-        status=504 if is_timeout else 502,
-        code="upstream_timeout"
-        if is_timeout
-        else "upstream_invalid_response"
-        if errors[-1].kind == "invalid"
-        else "upstream_error",
-        should_retry=False if was_charged else None,
+        status=504 if code == "upstream_timeout" else 502,
+        code=code,
+        should_retry=False if any(error.may_have_charged for error in errors) else None,
     )

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
-from gateway.attempt import Attempt, Opened, Pool, gone, leaving
+from gateway.attempt import Attempt, Opened, gone, leaving
 from gateway.catalogue import Terms
 from gateway.clock import Clock
 from gateway.failpoints import Failpoints
@@ -22,16 +22,8 @@ _NOTE_EVERY_S = 1.0
 
 class Relay:
     def __init__(
-        self,
-        pool: Pool,
-        journal: Journal,
-        clock: Clock,
-        metrics: Metrics,
-        failpoints: Failpoints,
-        *,
-        total_s: float,
+        self, journal: Journal, clock: Clock, metrics: Metrics, failpoints: Failpoints, *, total_s: float
     ) -> None:
-        self._pool = pool
         self._journal = journal
         self._clock = clock
         self._metrics = metrics
@@ -47,17 +39,16 @@ class Relay:
         """
         attempt, name = opened.attempt, opened.attempt.candidate.upstream
         try:
-            async with asyncio.timeout(self._total_s) as patience, aclosing(opened.rest):
-                with leaving(exchange, patience, attempt):
-                    usage_chunk = await self._forward(opened, exchange, request, kept)
+            with opened.pooled:
+                async with asyncio.timeout(self._total_s) as patience, aclosing(opened.rest):
+                    with leaving(exchange, patience, attempt):
+                        usage_chunk = await self._forward(opened, exchange, request, kept)
         except UpstreamError as exc:
             attempt.outcome = "interrupted"
-            self._pool.record(name, exc)
             self._metrics.attempted(name, exc.kind)
             raise
         except BaseException as exc:
             attempt.outcome = "client_gone"
-            self._pool.release(name)
             self._metrics.attempted(name, "client_gone")
             if isinstance(exc, TimeoutError):
                 raise gone(attempt) from exc
@@ -65,7 +56,6 @@ class Relay:
         finally:
             attempt.ended = self._clock.monotonic()
         self._failpoints.reach("after_reply")
-        self._pool.record(name, None)
         self._metrics.attempted(name, "ok")
         if exchange.is_gone:
             raise gone(attempt)

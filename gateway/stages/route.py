@@ -16,7 +16,7 @@ from gateway.ticket import Request
 from gateway.values import Caller, Reservation, Score
 from policies import constraints
 from policies.contract import Candidate, Decision, Facts, NoCandidateError, Policy
-from policies.document import PolicyError
+from policies.section import PolicyError
 
 Health = Callable[[str], tuple[bool, int]]
 """Upstream name to (is healthy, requests in flight)."""
