@@ -1,0 +1,5 @@
+"""What ends a run, said in one line."""
+
+
+class BenchError(Exception):
+    pass
