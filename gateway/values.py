@@ -175,6 +175,9 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """False gives the request back to the rate and the monthly quota: nothing was served."""
     is_posted: bool = False
     """The ledger already holds the entries: if the counters were rebuilt since, they contain them."""
+    user: str = ""
+    key: str = ""
+    """Whom to charge besides the tenant if the store has lost the hold; a hold that is there knows by itself."""
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
