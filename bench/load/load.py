@@ -28,14 +28,18 @@ class Mode:
     is_stream: bool = False
     repeats: bool = False
     """Every request is the same, so that a cache may answer."""
+    gap_ms: int = 2
+    """The upstream's pause between the events of a stream."""
+    warmup_s: float = 0.3
 
     def body(self) -> str:
         prompt = "What is the capital of France? Answer in one sentence, please."
         serial = "" if self.repeats else f" {SERIAL}"
+        pace = f" gap-us={self.gap_ms * 1000}" if self.is_stream else ""
         # Temperature 0 is what an exact cache accepts: each distinct request pays for a lookup and for storing its reply.
         body = {
             "model": "auto",
-            "messages": [{"role": "user", "content": prompt + serial}],
+            "messages": [{"role": "user", "content": prompt + serial + pace}],
             "temperature": 0,
             "max_tokens": 256,
         }

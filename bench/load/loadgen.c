@@ -6,8 +6,9 @@
  *
  * Ten @ characters in the body become a number that no other request of the machine has: no cache can answer.
  * An answer is good when its status is 200 and its body holds the --expect text. Latencies are of the requests that
- * ended between the warm-up and the end; `finished` and `failures` are of all. --requests stops after so many instead
- * of after a time. Requests that run when the end comes are waited for, 30 s at most: nothing is left half-done.
+ * ended between the warm-up and the end; `finished` and the failures are of all. The connections begin one after the
+ * other, spread over the warm-up: answers of equal length would else keep them in step for ever. --requests stops after
+ * so many instead of after a time. What runs when the end comes is waited for, 30 s at most: nothing is left half-done.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -286,15 +287,13 @@ int main(int argc, char **argv) {
     measure_ns = now_ns() + (uint64_t)(warmup_seconds * 1e9);
     end_ns = max_requests ? UINT64_MAX : measure_ns + (uint64_t)(seconds * 1e9);
     Conn *conns = calloc(n_conns, sizeof *conns);
-    for (int i = 0; i < n_conns; i++) {
-        conns[i].fd = -1;
-        start(&conns[i]);
-    }
-    int busy = n_conns;
-    uint64_t last_answer_ns = now_ns();
+    for (int i = 0; i < n_conns; i++) conns[i].fd = -1;
+    int n_begun = 0, busy = n_conns;
+    uint64_t begin_ns = now_ns(), last_answer_ns = begin_ns;
     while (busy) {
+        while (n_begun < n_conns && now_ns() - begin_ns >= warmup_seconds * 1e9 * n_begun / n_conns) start(&conns[n_begun++]);
         struct epoll_event events[BATCH];
-        int n = epoll_wait(epoll_fd, events, BATCH, 50);
+        int n = epoll_wait(epoll_fd, events, BATCH, n_begun < n_conns ? 1 : 50);
         for (int i = 0; i < n; i++) {
             Conn *c = events[i].data.ptr;
             if (c->fd >= 0 && (events[i].events & EPOLLOUT) && c->state == SENDING && send_rest(c) < 0) fail(c);
@@ -302,8 +301,8 @@ int main(int argc, char **argv) {
         }
         if (n > 0) last_answer_ns = now_ns();
         if (now_ns() - last_answer_ns > PATIENCE_NS) break;
-        busy = 0;
-        for (int i = 0; i < n_conns; i++) busy += conns[i].state != IDLE;
+        busy = n_conns - n_begun;
+        for (int i = 0; i < n_begun; i++) busy += conns[i].state != IDLE;
     }
     print_result(busy);
     return 0;

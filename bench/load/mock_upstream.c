@@ -2,8 +2,8 @@
  *
  * One thread, epoll, HTTP/1.1 with keep-alive, Linux only.
  *   POST <anything>           a chat.completion of about 600 bytes with its usage
- *   ... with "stream":true    SSE: --events content events, --event-gap-us before each but the first, then finish,
- *                             usage if it was asked for, and [DONE]
+ *   ... with "stream":true    SSE: --events content events, 2 ms before each but the first, then finish, usage if it
+ *                             was asked for, and [DONE]; "gap-us=N" anywhere in the body sets another pause
  *   GET /bill                 {"aborted":0,"models":{"small":{"requests":1,"input":19,"output":42}}}
  *   GET <anything else>       an empty model list: good enough for a health check
  */
@@ -24,6 +24,7 @@
 
 #define PROMPT_TOKENS 19
 #define ANSWER_TOKENS 42
+#define GAP_US 2000
 #define MAX_MODELS 16
 #define BATCH 256
 
@@ -39,6 +40,7 @@ typedef struct Conn {
     char *out;
     size_t out_len, out_sent, out_cap;
     int is_streaming, next_event, wants_usage, keeps_alive;
+    long gap_us;
     Billed *billed;
     uint64_t due_ns;
     struct Conn *next; /* in the queue of streams that wait, or among the dead */
@@ -46,7 +48,6 @@ typedef struct Conn {
 } Conn;
 
 static int epoll_fd, timer_fd;
-static long event_gap_us = 2000;
 static int n_events = 32;
 static Conn *queue_head, *queue_tail, *dead;
 static Billed bill[MAX_MODELS];
@@ -181,13 +182,14 @@ static void put_next_event(Conn *c) {
     c->is_streaming = 0;
 }
 
+/* The queue is in the order of time as long as all streams of the moment have the same pause, as those of a load do. */
 static int step_stream(Conn *c) { /* -1: the peer is gone */
     do {
         put_next_event(c);
         if (flush(c) < 0) return -1;
-    } while (c->is_streaming && !event_gap_us);
+    } while (c->is_streaming && !c->gap_us);
     if (!c->is_streaming) return 0;
-    c->due_ns = now_ns() + event_gap_us * 1000ull;
+    c->due_ns = now_ns() + c->gap_us * 1000ull;
     c->next = NULL;
     c->is_queued = 1;
     if (queue_tail) queue_tail->next = c;
@@ -215,6 +217,8 @@ static void answer(Conn *c, const char *body, size_t len) {
         c->billed = bill_of(body, len);
         c->is_streaming = memmem(body, len, "\"stream\":true", 13) || memmem(body, len, "\"stream\": true", 14);
         c->wants_usage = memmem(body, len, "\"include_usage\":true", 20) || memmem(body, len, "\"include_usage\": true", 21);
+        char *gap = memmem(body, len, "gap-us=", 7);
+        c->gap_us = gap ? strtol(gap + 7, NULL, 10) : GAP_US;
         c->next_event = 0;
         if (c->is_streaming) return;
         put(c, plain_answer, plain_answer_len);
@@ -326,7 +330,6 @@ int main(int argc, char **argv) {
     int port = 0;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (!strcmp(argv[i], "--port")) port = atoi(argv[i + 1]);
-        else if (!strcmp(argv[i], "--event-gap-us")) event_gap_us = atol(argv[i + 1]);
         else if (!strcmp(argv[i], "--events")) n_events = atoi(argv[i + 1]);
         else {
             fprintf(stderr, "mock_upstream: unknown option %s\n", argv[i]);

@@ -1,6 +1,7 @@
 """Where the gateway's time goes: py-spy's samples during a load, by stage of the path and by function."""
 
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -33,6 +34,12 @@ PARTS = (
 as a batch of commands to the store, has no stage."""
 
 
+IDLE = frozenset(
+    {"Condition.wait (threading.py)", "wait (threading.py)", "_worker (concurrent/futures/thread.py)"}
+)
+"""Threads that wait for work, which py-spy takes for busy now and then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     by_part: Counter[str]
@@ -45,31 +52,21 @@ class Samples:
 
 
 def record(bench: Bench, target: Target, mode: Mode, folder: Path) -> tuple[Load, Samples]:
-    """One load under py-spy. The CPU figure of the load does not contain the recorder's."""
+    """A load by itself, for what it costs, and another one under py-spy."""
     spy = shutil.which("py-spy") or shutil.which("py-spy", path=Path(sys.executable).parent)
     if spy is None:
         raise BenchError(
             "--profile needs py-spy: install it into the environment that runs this (uv pip install py-spy)"
         )
     assert target.process is not None
+    load = bench.load(target, mode)
     output = folder / f"{mode.name}.samples"
-    command = [
-        spy,
-        "record",
-        "--pid",
-        str(target.process.pid),
-        "--rate",
-        str(RATE_HZ),
-        "--format",
-        "raw",
-        "--output",
-        output,
-    ]
-    with subprocess.Popen(
-        [*command, "--duration", "unlimited"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as recorder:
-        load = bench.load(target, mode)
-        recorder.send_signal(2)
+    # Not stopping the process for each sample: that would make short functions look long.
+    command = [spy, "record", "--nonblocking", "--pid", str(target.process.pid), "--rate", str(RATE_HZ)]
+    command += ["--duration", "unlimited", "--format", "raw", "--output", str(output)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as recorder:
+        bench.load(target, mode)
+        recorder.send_signal(signal.SIGINT)
         _, errors = recorder.communicate(timeout=60)
     if not output.exists():
         raise BenchError(f"py-spy recorded nothing (it may need root): {errors.strip()[-300:]}")
@@ -82,7 +79,7 @@ def read_samples(raw: str) -> Samples:
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
         frames = [frame.rpartition(":")[0] + ")" for frame in stack.split(";") if "(" in frame]
-        if not frames:
+        if not frames or frames[-1] in IDLE:
             continue
         samples.by_part[part_of(frames)] += int(count)
         samples.by_self[frames[-1]] += int(count)
