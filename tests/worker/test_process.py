@@ -1,0 +1,124 @@
+"""The command: what it refuses to start with, and how it stops."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.fixtures.worker import MODEL, ROOT, running_worker
+
+BODY = {
+    "model": "small",
+    "messages": [{"role": "user", "content": "Tell me a story."}],
+    "logit_bias": {"2": -100},
+}
+
+
+def start(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workers", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+
+
+def test_help_shows_a_command_that_can_be_pasted() -> None:
+    result = start("--help")
+
+    assert result.returncode == 0
+    assert f"python -m workers --model {MODEL}" in result.stdout
+
+
+@pytest.mark.fault("C13")
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--model", "/nowhere/model.gguf"], "there is no such file"),
+        (["--model", "gpt-5"], "give the path of a .gguf file"),
+        (["--model", MODEL, "--host", "0.0.0.0"], "is not loopback: set a key"),
+        (["--model", MODEL, "--api-key-file", "/nowhere/key"], "No such file"),
+        (["--model", MODEL, "--api-key-env", "NO_SUCH_VARIABLE"], "the key is empty"),
+        (["--model", MODEL, "--host", "no.such.host.invalid", "--api-key-env", "HOME"], "--host no.such.host.invalid"),
+    ],
+)  # fmt: skip
+def test_what_cannot_start_says_why_in_one_line(options: list[str], says: str) -> None:
+    result = start(*options, "--port", "0")
+
+    assert result.returncode == 2
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_a_port_in_use_is_said_before_the_model_is_loaded() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        result = start("--model", MODEL, "--port", str(port))
+
+    assert result.returncode == 2
+    assert (
+        result.stderr
+        == f"worker: cannot listen on 127.0.0.1:{port}: Address already in use; choose another --port\n"
+    )
+
+
+@pytest.mark.model
+def test_a_file_that_is_no_model_is_an_error_of_set_up(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + b"\x00" * 64)
+
+    result = start("--model", str(broken), "--port", "0")
+
+    assert result.returncode == 2
+    assert f"worker: llama.cpp cannot load {broken}" in result.stderr
+
+
+@pytest.mark.model
+@pytest.mark.fault("S22")
+def test_sigterm_lets_a_running_answer_finish(tmp_path: Path) -> None:
+    with running_worker(tmp_path) as worker, httpx.Client(headers=worker.headers, timeout=60) as client:
+        body = BODY | {"stream": True, "max_tokens": 60}
+        with client.stream("POST", f"{worker.url}/chat/completions", json=body) as response:
+            lines = response.iter_lines()
+            next(lines)
+            worker.process.send_signal(signal.SIGTERM)
+            rest = list(lines)
+
+        assert [line for line in rest if line][-1] == "data: [DONE]"
+        assert worker.process.wait(60) == 0
+
+
+@pytest.mark.model
+@pytest.mark.fault("S22")
+def test_an_answer_that_outlasts_the_drain_ends_with_an_error(tmp_path: Path) -> None:
+    with running_worker(tmp_path, "--drain", "0.2") as worker:
+        with httpx.Client(headers=worker.headers, timeout=60) as client:
+            body = BODY | {"stream": True, "max_tokens": 900}
+            with client.stream("POST", f"{worker.url}/chat/completions", json=body) as response:
+                lines = response.iter_lines()
+                next(lines)
+                worker.process.send_signal(signal.SIGTERM)
+                rest = [line for line in lines if line]
+
+        assert '"code":"draining"' in rest[-1]
+        assert worker.process.wait(60) == 0
+
+
+@pytest.mark.model
+def test_a_worker_whose_parent_dies_stops_too() -> None:
+    parent = (
+        "import subprocess, sys\n"
+        f"command = [sys.executable, '-m', 'workers', '--model', '{MODEL}', '--port', '0', '--die-with-parent']\n"
+        "child = subprocess.Popen(command, stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+    )
+
+    # The worker inherits standard error, so this returns only when the worker has closed it too.
+    result = subprocess.run(
+        [sys.executable, "-c", parent], capture_output=True, timeout=60, cwd=ROOT, check=False
+    )
+
+    assert result.returncode == 0
+    assert result.stderr == b""

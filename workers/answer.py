@@ -1,0 +1,72 @@
+"""One request on its way through the engine: waits for a place, measures, and sends what comes, whole or in pieces."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from workers.engines.contract import Engine, Job, Token, TokenUsage
+from workers.errors import EngineError
+from workers.http import Exchange
+from workers.metrics import Metrics
+from workers.reply import Chunks, Completion, Envelope
+from workers.request import ChatRequest
+from workers.slots import Slots
+from workers.timing import Clocks
+
+
+class Answer:
+    def __init__(self, engine: Engine, slots: Slots, metrics: Metrics, clocks: Clocks) -> None:
+        self._engine = engine
+        self._slots = slots
+        self._metrics = metrics
+        self._clocks = clocks
+        self.usage: TokenUsage | None = None
+        """Known once the engine is done."""
+
+    async def send(self, exchange: Exchange, request: ChatRequest) -> None:
+        envelope = Envelope(f"chatcmpl-{exchange.id}", self._clocks.unix_s(), request.model)
+        async with aclosing(self._tokens(Job(exchange.id, request))) as tokens:
+            if request.stream:
+                await self._stream(exchange, tokens, Chunks(envelope, reports_usage=request.reports_usage))
+            else:
+                await self._whole(exchange, tokens, Completion(envelope, request.choices))
+
+    async def _stream(self, exchange: Exchange, tokens: AsyncGenerator[Token, None], chunks: Chunks) -> None:
+        async for token in tokens:
+            # Not before the first token: what the engine refuses still gets a status of its own.
+            if not exchange.status:
+                await exchange.start_stream()
+            for chunk in chunks.of(token):
+                await exchange.send_event(chunk)
+        if chunks.reports_usage:
+            await exchange.send_event(chunks.usage(self._known_usage()))
+        await exchange.send_event(b"[DONE]")
+        await exchange.end_stream()
+
+    async def _whole(
+        self, exchange: Exchange, tokens: AsyncGenerator[Token, None], completion: Completion
+    ) -> None:
+        async for token in tokens:
+            completion.add(token)
+        await exchange.send_json(200, completion.body(self._known_usage()))
+
+    async def _tokens(self, job: Job) -> AsyncGenerator[Token, None]:
+        began = self._clocks.monotonic_s()
+        last: float | None = None
+        async with self._slots.hold(job.request.choices), aclosing(self._engine.generate(job)) as tokens:
+            async for token in tokens:
+                if isinstance(token, TokenUsage):
+                    self.usage = token
+                    continue
+                if token.delta:
+                    now = self._clocks.monotonic_s()
+                    if last is None:
+                        self._metrics.first_token(now - began)
+                    else:
+                        self._metrics.next_token(now - last)
+                    last = now
+                yield token
+
+    def _known_usage(self) -> TokenUsage:
+        if self.usage is None:
+            raise EngineError
+        return self.usage

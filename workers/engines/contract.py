@@ -1,0 +1,85 @@
+"""What an engine is to the worker: a checked request in, one choice's steps out, many requests at once.
+
+The currency is OpenAI's own: a `ChatRequest` goes in whole and a `Token` carries a `delta`. Chat template, sampling,
+grammars, stop strings and tool parsers belong to a model, so they live behind this line: llama.cpp brings all of
+them, and an engine over transformers brings its own. Names, ids, events and sums are the server's.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+import msgspec
+
+from workers.request import ChatRequest
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What is loaded, as it was loaded."""
+
+    model: str
+    engine: str
+    quantisation: str
+    """`Q4_1`, `int8`, `none`."""
+    parameters: int
+    context_window: int
+    """Tokens of one request, prompt and answer together."""
+    abilities: tuple[str, ...]
+    """Among `tools`, `json_object`, `json_schema`, `logprobs`, ..."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    id: str
+    request: ChatRequest
+
+
+class Token(msgspec.Struct, frozen=True, gc=False):
+    """One step of one choice. A step may show nothing: half a character, the start of a stop string."""
+
+    choice: int
+    delta: dict[str, Any]
+    """`content`, `reasoning_content` or `tool_calls` in OpenAI's shape; empty on a choice's last step."""
+    logprobs: dict[str, Any] | None = None
+    finish_reason: str | None = None
+
+
+class TokenUsage(msgspec.Struct, frozen=True):
+    """True counts over all choices; the prompt counts once. `cached` is the part of it that was not computed."""
+
+    prompt: int
+    cached: int
+    completion: int
+
+
+class EngineStats(msgspec.Struct, frozen=True):
+    """Counted by the engine itself, since it started, requests that were cut short included."""
+
+    busy_slots: int
+    prompt_tokens: int
+    generated_tokens: int
+
+
+class Engine(Protocol):
+    @property
+    def slots(self) -> int:
+        """How many choices it works on at once."""
+        ...
+
+    @property
+    def card(self) -> ModelCard:
+        """Known once started."""
+        ...
+
+    async def start(self) -> None:
+        """Loads the model. Raises ConfigError."""
+        ...
+
+    def generate(self, job: Job) -> AsyncGenerator[Token | TokenUsage, None]:
+        """Tokens, then one TokenUsage. Raises InvalidRequestError before the first token and EngineError at any time.
+        Closing the iterator returns once the engine has let go of the request: it decodes at most one step more."""
+        ...
+
+    async def stats(self) -> EngineStats:
+        """Answered by the loop that decodes: a silent loop is a dead engine."""
+        ...
+
+    async def stop(self) -> None: ...

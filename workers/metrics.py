@@ -1,0 +1,93 @@
+"""What a worker tells Prometheus. Its own registry: two workers in one process do not mix."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from workers.engines.contract import EngineStats, ModelCard, TokenUsage
+from workers.slots import Slots
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+CLIENT_GONE = 499
+"""Stands for the status of a request whose client hung up before the end."""
+
+_FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_TOKEN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+class Metrics:
+    def __init__(self, slots: Slots) -> None:
+        self._registry = CollectorRegistry()
+        prefix, registry = "weighbridge_worker_", self._registry
+        self._requests = Counter(
+            prefix + "requests", "Finished chat requests.", ["status"], registry=registry
+        )
+        self._prompt = Counter(prefix + "prompt_tokens", "Prompt tokens of whole answers.", registry=registry)
+        self._completion = Counter(
+            prefix + "completion_tokens", "Generated tokens of whole answers.", registry=registry
+        )
+        self._first_token = Histogram(
+            prefix + "first_token_seconds",
+            "From the whole request to its first token, queue included.",
+            buckets=_FIRST_TOKEN_BUCKETS,
+            registry=registry,
+        )
+        self._token = Histogram(
+            prefix + "token_seconds",
+            "Between two tokens of an answer.",
+            buckets=_TOKEN_BUCKETS,
+            registry=registry,
+        )
+        Gauge(prefix + "slots", "Places in the engine.", registry=registry).set(slots.total)
+        running = Gauge(prefix + "running", "Places in use.", registry=registry)
+        running.set_function(lambda: slots.taken)
+        queued = Gauge(prefix + "queued", "Requests that wait for a place.", registry=registry)
+        queued.set_function(lambda: slots.waiting)
+        self._model = Gauge(
+            prefix + "model_info",
+            "1; the labels say what is loaded.",
+            ["model", "engine", "quantisation", "context_window", "parameters"],
+            registry=registry,
+        )
+        self._engine = _EngineFigures(prefix + "engine_")
+        registry.register(self._engine)
+
+    def finished(self, status: int, usage: TokenUsage | None) -> None:
+        self._requests.labels(str(status)).inc()
+        if usage is not None:
+            self._prompt.inc(usage.prompt)
+            self._completion.inc(usage.completion)
+
+    def first_token(self, seconds: float) -> None:
+        self._first_token.observe(seconds)
+
+    def next_token(self, seconds: float) -> None:
+        self._token.observe(seconds)
+
+    def loaded(self, card: ModelCard) -> None:
+        self._model.labels(
+            card.model, card.engine, card.quantisation, str(card.context_window), str(card.parameters)
+        ).set(1)
+
+    def render(self, stats: EngineStats | None) -> bytes:
+        """None leaves the engine's own figures out: it is loading, or does not answer."""
+        self._engine.stats = stats
+        return generate_latest(self._registry)
+
+
+class _EngineFigures(Collector):
+    """The engine's own counters, passed on as they are: they include what was cut short."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self.stats: EngineStats | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        if self.stats is None:
+            return
+        prefix, stats = self._prefix, self.stats
+        yield GaugeMetricFamily(prefix + "busy_slots", "Slots that decode.", stats.busy_slots)
+        yield CounterMetricFamily(prefix + "prompt_tokens", "Prompt tokens computed.", stats.prompt_tokens)
+        yield CounterMetricFamily(prefix + "generated_tokens", "Tokens decoded.", stats.generated_tokens)

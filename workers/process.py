@@ -1,0 +1,135 @@
+"""The life of a worker process: listen, load, prove that the model speaks, serve, drain, end."""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import msgspec
+import uvicorn
+import uvloop
+
+from workers.engines.contract import Engine
+from workers.errors import ConfigError
+from workers.health import Canary
+from workers.server import WorkerApp
+from workers.slots import Slots
+from workers.timing import Clocks
+
+KILL_AFTER_S = 10
+"""How long the engine may take to end, beyond the drain. One that hangs cannot be asked twice."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    names: tuple[str, ...]
+    api_key: str | None
+    max_waiting: int
+    max_wait_s: float
+    drain_s: float
+    dies_with_parent: bool
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Raises ConfigError if the port is taken. Port 0 takes a free one."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as exc:
+        raise ConfigError(f"--host {host}: {exc.strerror}") from exc
+    sock = socket.socket(family, kind, proto)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(address)
+    except OSError as exc:
+        sock.close()
+        raise ConfigError(f"cannot listen on {host}:{port}: {exc.strerror}; choose another --port") from exc
+    return sock
+
+
+def run(engine: Engine, settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Returns after SIGTERM or SIGINT. Raises ConfigError if the engine cannot load."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(engine, settings, sock, on_ready))
+
+
+async def _serve(
+    engine: Engine, settings: Settings, sock: socket.socket, on_ready: Callable[[], None]
+) -> None:
+    slots = Slots(engine.slots, max_waiting=settings.max_waiting, max_wait_s=settings.max_wait_s)
+    canary = Canary(engine, slots, now_s=time.perf_counter)
+    app = WorkerApp(
+        engine,
+        slots,
+        canary,
+        names=settings.names,
+        api_key=settings.api_key,
+        clocks=Clocks(unix_s=lambda: time.time_ns() // 10**9, monotonic_s=time.perf_counter),
+        new_id=lambda: secrets.token_hex(12),
+    )
+    server = _Server(_uvicorn_config(app))
+    stop = asyncio.Event()
+    _on_signals(stop)
+    failure: ConfigError | None = None
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(server.serve(sockets=[sock]))
+        background = []
+        if settings.dies_with_parent:
+            background.append(tasks.create_task(_stop_with_parent(stop)))
+        try:
+            await engine.start()
+        except ConfigError as exc:
+            failure = exc
+        else:
+            _on_signals(stop)  # llama.cpp put its own handlers in place
+            app.loaded()
+            await canary.check()
+            background.append(tasks.create_task(canary.watch()))
+            on_ready()
+            await stop.wait()
+            signal.alarm(round(settings.drain_s) + KILL_AFTER_S)
+            await app.drain(settings.drain_s)
+        server.should_exit = True
+        await serving
+        for task in background:
+            task.cancel()
+    await engine.stop()
+    if failure is not None:
+        raise failure
+
+
+class _Server(uvicorn.Server):
+    """Signals are ours: the engine has to be drained before the sockets close."""
+
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]  # a context manager all the same
+        return nullcontext()
+
+
+def _uvicorn_config(app: WorkerApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def _stop_with_parent(stop: asyncio.Event) -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110 - the system has no portable event for it
+        await asyncio.sleep(0.5)
+    stop.set()

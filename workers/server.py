@@ -1,0 +1,205 @@
+"""The worker's endpoint: five routes and nothing else, over one engine."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+import msgspec
+import structlog
+
+from workers.answer import Answer
+from workers.engines.contract import Engine
+from workers.errors import BusyError, EngineError, InvalidRequestError, WorkerError
+from workers.health import Canary
+from workers.http import Exchange, Receive, Scope, Send
+from workers.metrics import CLIENT_GONE, CONTENT_TYPE, Metrics
+from workers.request import ChatRequest, parse
+from workers.slots import Slots
+from workers.timing import Clocks
+
+log = structlog.get_logger()
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+BODY_TIMEOUT_S = 10.0
+STATS_TIMEOUT_S = 2.0
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+class WorkerApp:
+    """An ASGI application. `api_key` None leaves it open; only for loopback."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        slots: Slots,
+        canary: Canary,
+        *,
+        names: Sequence[str],
+        api_key: str | None,
+        clocks: Clocks,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._engine = engine
+        self._slots = slots
+        self._canary = canary
+        self._names = tuple(names)
+        self._key_digest = None if api_key is None else _digest(b"Bearer " + api_key.encode())
+        self._clocks = clocks
+        self._new_id = new_id
+        self._metrics = Metrics(slots)
+        self._created = clocks.unix_s()
+        self._running: set[anyio.CancelScope] = set()
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self._is_loaded = False
+        self._is_draining = False
+        self._is_cut = False
+        self._open_routes: dict[str, tuple[str, Handler]] = {
+            "/healthz": ("GET", self._healthz),
+            "/readyz": ("GET", self._readyz),
+        }
+        self._keyed_routes: dict[str, tuple[str, Handler]] = {
+            "/v1/chat/completions": ("POST", self._chat),
+            "/v1/models": ("GET", self._models),
+            "/metrics": ("GET", self._render_metrics),
+        }
+
+    def loaded(self) -> None:
+        """The engine has started."""
+        self._is_loaded = True
+        self._metrics.loaded(self._engine.card)
+
+    async def drain(self, limit_s: float) -> None:
+        """Takes nothing new, lets what runs finish within the limit, and cuts the rest off with an error."""
+        self._is_draining = True
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._is_idle.wait()
+        except TimeoutError:
+            log.warning("drain.cut_off", requests=len(self._running))
+            self._is_cut = True
+            for scope in self._running:
+                scope.cancel()
+            await self._is_idle.wait()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send, new_id=self._new_id)
+        try:
+            await self._handler(exchange)(exchange)
+        except WorkerError as exc:
+            await exchange.refuse(exc)
+        except Exception:  # the last resort: whatever it was, the caller gets our shape
+            log.exception("request.broke", request_id=exchange.id, path=exchange.path)
+            await exchange.refuse(EngineError())
+
+    def _handler(self, exchange: Exchange) -> Handler:
+        route = self._open_routes.get(exchange.path)
+        if route is None:
+            self._authenticate(exchange)
+            route = self._keyed_routes.get(exchange.path)
+        if route is None:
+            raise InvalidRequestError("There is nothing at this path.", code="not_found", status=404)
+        method, handler = route
+        if exchange.method != method:
+            raise InvalidRequestError(f"Use {method} here.", code="method_not_allowed", status=405)
+        return handler
+
+    def _authenticate(self, exchange: Exchange) -> None:
+        if self._key_digest is None:
+            return
+        if not hmac.compare_digest(_digest(exchange.header(b"authorization")), self._key_digest):
+            text = "Incorrect API key provided. Send the worker's key as `Authorization: Bearer <key>`."
+            raise InvalidRequestError(text, code="invalid_api_key", status=401)
+
+    async def _healthz(self, exchange: Exchange) -> None:
+        await exchange.send_json(200, {"status": "ok"})
+
+    async def _readyz(self, exchange: Exchange) -> None:
+        self._check_open()
+        if not self._canary.is_well:
+            raise BusyError("The engine does not answer.", code="engine_silent")
+        await exchange.send_json(200, {"status": "ready", "models": self._names})
+
+    async def _models(self, exchange: Exchange) -> None:
+        card = msgspec.to_builtins(self._engine.card) if self._is_loaded else {}
+        models = [
+            {"id": name, "object": "model", "created": self._created, "owned_by": "weighbridge", **card}
+            for name in self._names
+        ]
+        await exchange.send_json(200, {"object": "list", "data": models})
+
+    async def _render_metrics(self, exchange: Exchange) -> None:
+        stats = None
+        if self._is_loaded:
+            try:
+                async with asyncio.timeout(STATS_TIMEOUT_S):
+                    stats = await self._engine.stats()
+            except TimeoutError:
+                log.warning("metrics.engine_silent")
+        await exchange.send_bytes(200, self._metrics.render(stats), CONTENT_TYPE)
+
+    def _check_open(self) -> None:
+        if self._is_draining:
+            raise BusyError("This worker is shutting down.", code="draining")
+        if not self._is_loaded:
+            raise BusyError("The model is still loading.", code="model_loading", retry_after_s=1)
+
+    async def _chat(self, exchange: Exchange) -> None:
+        answer = Answer(self._engine, self._slots, self._metrics, self._clocks)
+        status = CLIENT_GONE
+        try:
+            request = parse(await exchange.read_body(max_bytes=MAX_BODY_BYTES, timeout_s=BODY_TIMEOUT_S))
+            self._check_open()
+            self._check_fits(request)
+            if await self._send(answer, exchange, request):
+                status = 200
+        except WorkerError as exc:
+            status = exc.status
+            raise
+        finally:
+            self._metrics.finished(status, answer.usage)
+
+    async def _send(self, answer: Answer, exchange: Exchange, request: ChatRequest) -> bool:
+        """False if the client hung up before the end; the engine has stopped by then."""
+        failure: WorkerError | None = None
+        is_sent = False
+        async with anyio.create_task_group() as group:
+            group.start_soon(_cancel_when_gone, exchange, group.cancel_scope)
+            self._running.add(group.cancel_scope)
+            self._is_idle.clear()
+            try:
+                await answer.send(exchange, request)
+                is_sent = True
+            except WorkerError as exc:
+                failure = exc
+            finally:
+                self._running.discard(group.cancel_scope)
+                if not self._running:
+                    self._is_idle.set()
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if self._is_cut and not is_sent:
+            raise BusyError("This worker shut down before the answer was finished.", code="draining")
+        return is_sent
+
+    def _check_fits(self, request: ChatRequest) -> None:
+        if request.model not in self._names:
+            text = f"The model '{request.model}' does not exist here. Served: {', '.join(self._names)}."
+            raise InvalidRequestError(text, code="model_not_found", param="model", status=404)
+        if request.choices > self._slots.total:
+            raise InvalidRequestError(f"`n` can be at most {self._slots.total} here.", param="n")
+        if request.wants_tools and "tools" not in self._engine.card.abilities:
+            raise InvalidRequestError("This model cannot call tools.", param="tools")
+
+
+async def _cancel_when_gone(exchange: Exchange, scope: anyio.CancelScope) -> None:
+    await exchange.wait_until_gone()
+    scope.cancel()
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).digest()
