@@ -55,11 +55,12 @@ class OpenAIUpstream:
 
     async def stream(self, call: UpstreamCall) -> AsyncGenerator[Event, None]:
         exchange = await self._transport.open(call, first_byte_s=self._config.first_event_timeout_s)
+        parser = EventStreamParser()
+        bad_events = 0
+        has_begun = False
         try:
             if exchange.content_type in ("application/json", "text/html"):
                 raise await self._not_a_stream(exchange)
-            parser = EventStreamParser()
-            bad_events = 0
             while chunk := await exchange.read():
                 has_event = False
                 for data in parser.feed(chunk):
@@ -68,7 +69,7 @@ class OpenAIUpstream:
                         return
                     event = self._read_event(data, exchange)
                     if event is not None:
-                        has_event = True
+                        has_begun = has_event = True
                         yield event
                     elif (bad_events := bad_events + 1) > MAX_BAD_EVENTS:
                         raise exchange.failure("invalid", "its stream holds events that are not JSON")
@@ -77,6 +78,9 @@ class OpenAIUpstream:
             raise exchange.failure("interrupted", "it ended its stream before it was done")
         except EventTooLargeError as exc:
             raise exchange.failure("invalid", f"its stream holds {exc}") from exc
+        except UpstreamError as exc:
+            exc.may_have_charged |= has_begun
+            raise
         finally:
             exchange.close()
 
