@@ -1,7 +1,7 @@
 """Loads, one after the other and interleaved, with what each cost the target and whether the books agree after it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +83,7 @@ class Bench:
         ]
         billed_before = self._upstream.bill()
         before = target.process.cost() if target.process else None
-        answers = run_load(self._programs, target, mode, options)
+        answers = self._run(target, mode, options)
         self._check_books(target, mode, answers, billed_before)
         if not target.process or not before:
             return Load(target.name, mode.name, number, answers)
@@ -113,9 +113,18 @@ class Bench:
             memory.store_points.append((served, cost.store_rss_mib))
 
         options = ["--requests", str(self._size.memory_requests)]
-        answers = run_load(self._programs, target, PLAIN, options, watch)
+        answers = self._run(target, PLAIN, options, watch)
         self._check_books(target, PLAIN, answers, billed_before)
         return memory
+
+    def _run(
+        self, target: Target, mode: Mode, options: Sequence[str], watch: Callable[[], None] | None = None
+    ) -> Answers:
+        try:
+            return run_load(self._programs, target, mode, options, watch)
+        except BenchError as exc:
+            log = target.process.last_words() if target.process else ""
+            raise BenchError(f"{exc}\n{log}") from exc
 
     def _check_books(self, target: Target, mode: Mode, answers: Answers, before: dict[str, Billed]) -> None:
         billed = {model: now - before.get(model, Billed()) for model, now in self._upstream.bill().items()}
