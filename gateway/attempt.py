@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Protocol
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 
 from gateway.catalogue import Terms
 from gateway.ticket import Exchange
-from gateway.upstreams.contract import Event, Reply, Upstream
+from gateway.upstreams.contract import Event, Reply
 from gateway.values import Outcome, Usage
 from policies.contract import Candidate
 
@@ -56,15 +55,6 @@ class Attempt:
             self.usage = event.usage
         if event.finish_reason is not None:
             self.finish_reasons.append(event.finish_reason)
-
-
-class Pool(Protocol):
-    def attempt(self, name: str) -> AbstractContextManager[Upstream]:
-        """The upstream for one call, made and read to its end inside the block, which learns from how it ends.
-
-        Raises UpstreamError while the upstream is being left alone.
-        """
-        ...
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,9 +75,15 @@ def _parser() -> argparse.ArgumentParser:
 _Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
 
 
-def _command(commands: "_Commands[argparse.ArgumentParser]", name: str, help_: str, epilog: str = "") -> argparse.ArgumentParser:
+def _command(
+    commands: "_Commands[argparse.ArgumentParser]", name: str, help_: str, epilog: str = ""
+) -> argparse.ArgumentParser:
     return commands.add_parser(
-        name, help=help_, description=help_, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+        name,
+        help=help_,
+        description=help_,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
@@ -89,13 +95,19 @@ def _config(parser: argparse.ArgumentParser) -> None:
 
 def _up(commands: "_Commands[argparse.ArgumentParser]") -> None:
     parser = _command(
-        commands, "up", "Run everything on this machine: stores, workers and the gateway, from one config file."
+        commands,
+        "up",
+        "Run everything on this machine: stores, workers and the gateway, from one config file.",
     )
     _config(parser)
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="default: ~/.local/share/weighbridge")
-    parser.add_argument("--port", type=int, help="of the apps' endpoint, for a config that is made now (default 8080)")
+    parser.add_argument(
+        "--port", type=int, help="of the apps' endpoint, for a config that is made now (default 8080)"
+    )
     parser.add_argument("--admin-port", type=int, help="of admin and finance, likewise (default 8081)")
-    parser.add_argument("--json", action="store_true", help="when all is up, print the URLs and keys as one JSON line")
+    parser.add_argument(
+        "--json", action="store_true", help="when all is up, print the URLs and keys as one JSON line"
+    )
 
     def run(args: argparse.Namespace) -> int:
         from gateway.cli import up
@@ -106,7 +118,9 @@ def _up(commands: "_Commands[argparse.ArgumentParser]") -> None:
 
 
 def _serve(commands: "_Commands[argparse.ArgumentParser]") -> None:
-    parser = _command(commands, "serve", "Run the gateway alone, beside stores and workers that run elsewhere.")
+    parser = _command(
+        commands, "serve", "Run the gateway alone, beside stores and workers that run elsewhere."
+    )
     _config(parser)
 
     def run(args: argparse.Namespace) -> int:
@@ -124,7 +138,9 @@ def _exec_worker(argv: Sequence[str]) -> int:
 
 def _check_config(commands: "_Commands[argparse.ArgumentParser]") -> None:
     parser = _command(
-        commands, "check-config", "Do all that starting does, short of listening, and say what is wrong, with its place."
+        commands,
+        "check-config",
+        "Do all that starting does, short of listening, and say what is wrong, with its place.",
     )
     _config(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON line")
@@ -138,15 +154,23 @@ def _check_config(commands: "_Commands[argparse.ArgumentParser]") -> None:
 
 
 def _keys(commands: "_Commands[argparse.ArgumentParser]") -> None:
-    parser = _command(commands, "keys", "Make, list and revoke keys, in the database of the config file.", _KEYS_EXAMPLES)
+    parser = _command(
+        commands, "keys", "Make, list and revoke keys, in the database of the config file.", _KEYS_EXAMPLES
+    )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     create = _command(actions, "create", "Make a key and show it once.", _KEYS_EXAMPLES)
     create.add_argument("--tenant", help="who pays")
     create.add_argument("--user", default="default", help="who asks (default: %(default)s)")
-    create.add_argument("--tier", help="make the tenant with this plan if it does not exist: free, paid, vip, or your own")
-    create.add_argument("--role", choices=("admin", "finance"), help="a key for the admin listener instead of an app's")
+    create.add_argument(
+        "--tier", help="make the tenant with this plan if it does not exist: free, paid, vip, or your own"
+    )
+    create.add_argument(
+        "--role", choices=("admin", "finance"), help="a key for the admin listener instead of an app's"
+    )
     create.add_argument("--name", default="", help="a label to know it by")
-    create.add_argument("--expires", metavar="DATE", help="2027-01-31: the key ends with the start of that day, UTC")
+    create.add_argument(
+        "--expires", metavar="DATE", help="2027-01-31: the key ends with the start of that day, UTC"
+    )
     create.add_argument("--budget-usd", metavar="USD", help="what this key may spend in a calendar month")
     create.add_argument("--rpm", type=int, metavar="N", help="requests that this key may make in a minute")
     list_ = _command(actions, "list", "List keys; the secret part is not stored and cannot be shown.")

@@ -5,84 +5,77 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 import uvicorn
 import uvloop
-from litestar.types import ASGIApp
+from litestar import Litestar
 
 from gateway.app import Gateway, create_app
+from gateway.cli.stores import opened_stores
 from gateway.config import Config, default_data_dir, environment, load
 from gateway.errors import ConfigError
 from gateway.failpoints import Failpoints
-from gateway.limits.embedded import embedded_stores
 
 _KEEP_ALIVE_S = 75
 
 
 def config_path(args: argparse.Namespace) -> Path:
-    return args.config or default_data_dir() / "config.yaml"
+    path: Path | None = args.config
+    return path or default_data_dir() / "config.yaml"
 
 
 def run(args: argparse.Namespace) -> int:
     config = load(config_path(args))
-    crash_at = environment().get("WEIGHBRIDGE_CRASH_AT")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(config, Failpoints(crash_at)))
-
-
-async def serve(config: Config, failpoints: Failpoints) -> int:
-    with listening(config) as (apps, admins), embedded_stores(config) as urls:
-        gateway = create_app(config, store_urls=urls, failpoints=failpoints)
-        async with gateway.running():
-            servers = [_server(gateway.public, config), _server(gateway.admin, config)]
-            async with asyncio.TaskGroup() as tasks, _stopping(gateway, servers):
-                tasks.create_task(servers[0].serve(sockets=[apps]))
-                tasks.create_task(servers[1].serve(sockets=[admins]))
-                print(f"weighbridge: serving http://{config.server.host}:{apps.getsockname()[1]}/v1", file=sys.stderr)
+    failpoints = Failpoints(environment().get("WEIGHBRIDGE_CRASH_AT"))
+    with (
+        bound("server.port", config.server.host, config.server.port) as apps,
+        bound("server.admin_port", config.server.admin_host, config.server.admin_port) as admins,
+        opened_stores(config) as urls,
+        _log_stream(config) as log_stream,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        gateway = create_app(config, urls, failpoints=failpoints, log_stream=log_stream)
+        runner.run(_serve(gateway, config, apps, admins))
     return 0
 
 
-@contextmanager
-def listening(config: Config) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Both sockets bound before anything else starts. Raises ConfigError if a port is taken."""
-    server = config.server
-    with (
-        _bound("server.port", server.host, server.port) as apps,
-        _bound("server.admin_port", server.admin_host, server.admin_port) as admins,
-    ):
-        yield apps, admins
+async def _serve(gateway: Gateway, config: Config, apps: socket.socket, admins: socket.socket) -> None:
+    servers = [server_for(gateway.public, config), server_for(gateway.admin, config)]
+    _stop_on_signals(gateway, servers)
+    async with gateway.running(), asyncio.TaskGroup() as tasks:
+        tasks.create_task(servers[0].serve(sockets=[apps]))
+        tasks.create_task(servers[1].serve(sockets=[admins]))
+        gateway.log.info("serve.listening", apps=_address(apps), admins=_address(admins))
 
 
-def _bound(where: str, host: str, port: int) -> socket.socket:
+def bound(where: str, host: str, port: int) -> socket.socket:
+    """A socket that has its port before anything else is started. Raises ConfigError if it cannot."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind, proto)
     except OSError as exc:
-        raise ConfigError(f"{where}: cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
+        raise ConfigError(f"{where}: cannot listen on {host}: {exc.strerror}") from exc
+    sock = socket.socket(family, kind, proto)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind(address)
     except OSError as exc:
         sock.close()
-        raise ConfigError(f"{where}: cannot listen on {host}:{port}: {exc.strerror}; choose another port") from exc
+        raise ConfigError(
+            f"{where}: cannot listen on {host}:{port}: {exc.strerror}; stop what uses it, or choose another port"
+        ) from exc
     sock.setblocking(False)
     return sock
 
 
-class _Server(uvicorn.Server):
-    """Signals are ours to handle, because two servers share the process."""
-
-    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]  # a context manager all the same
-        return nullcontext()
-
-
-def _server(app: ASGIApp, config: Config) -> _Server:
+def server_for(app: Litestar, config: Config) -> uvicorn.Server:
+    """uvicorn needs half of granian's CPU at one connection and 0.72 of it on streams, and two fit in one process."""
     return _Server(
         uvicorn.Config(
-            app,  # type: ignore[arg-type]  # Litestar's ASGI types and uvicorn's say the same in other words
+            app,
             loop="none",
             http="httptools",
             ws="none",
@@ -97,10 +90,15 @@ def _server(app: ASGIApp, config: Config) -> _Server:
     )
 
 
-@asynccontextmanager
-async def _stopping(gateway: Gateway, servers: list[_Server]) -> AsyncIterator[None]:
-    """The first SIGTERM or SIGINT drains; a second one does not wait."""
-    loop = asyncio.get_running_loop()
+class _Server(uvicorn.Server):
+    """Leaves signals alone: they are for both servers of the process."""
+
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]  # also a context manager
+        return nullcontext()
+
+
+def _stop_on_signals(gateway: Gateway, servers: list[uvicorn.Server]) -> None:
+    """The first SIGTERM or SIGINT lets running requests finish; a second one does not wait for them."""
 
     def stop() -> None:
         for server in servers:
@@ -109,8 +107,23 @@ async def _stopping(gateway: Gateway, servers: list[_Server]) -> AsyncIterator[N
         gateway.is_draining = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+@contextmanager
+def _log_stream(config: Config) -> Iterator[BinaryIO]:
+    if not config.telemetry.log_file:
+        yield sys.stdout.buffer
+        return
+    path = Path(config.telemetry.log_file).expanduser()
     try:
-        yield
-    finally:
-        pass
+        stream = path.open("ab")
+    except OSError as exc:
+        raise ConfigError(f"telemetry.log_file: cannot write {path}: {exc.strerror}") from exc
+    with stream:
+        yield stream
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://{host}:{port}"

@@ -30,7 +30,10 @@ def as_records(rows: Sequence[SpendRow]) -> list[dict[str, Any]]:
 
 
 def totals(rows: Sequence[SpendRow]) -> dict[str, Any]:
-    return {"cost_usd": usd(sum(row.cost for row in rows)), "suspense_usd": usd(sum(row.suspense for row in rows))}
+    return {
+        "cost_usd": usd(sum(row.cost for row in rows)),
+        "suspense_usd": usd(sum(row.suspense for row in rows)),
+    }
 
 
 def as_csv(rows: Sequence[SpendRow], by: Sequence[Dimension]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from gateway.attempt import Attempt, ClientGoneError, Opened, Pool, Whole, gone, leaving
+from gateway.attempt import Attempt, ClientGoneError, Opened, Whole, gone, leaving
 from gateway.catalogue import Terms
 from gateway.clock import Clock
 from gateway.entries import draft
@@ -16,13 +16,14 @@ from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Exchange, Failure, Request, Ticket
 from gateway.upstreams.contract import Upstream, UpstreamCall, UpstreamError
+from gateway.upstreams.pool import UpstreamPool
 from policies.contract import Candidate
 
 
 class Dispatch:
     def __init__(
         self,
-        pool: Pool,
+        pool: UpstreamPool,
         journal: Journal,
         clock: Clock,
         metrics: Metrics,
@@ -130,6 +131,7 @@ class Dispatch:
             await events.aclose()
             raise
         attempt.first_token = self._clock.monotonic()
+        self._pool.answered(upstream.name)
         return Opened(attempt=attempt, first=first, rest=events, pooled=pooled.pop_all())
 
     async def _intend(self, ticket: Ticket, attempt: Attempt) -> None:

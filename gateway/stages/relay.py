@@ -5,6 +5,7 @@ server never cancels this task when the client leaves, so the charge is written 
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -97,5 +98,6 @@ def renaming(terms: Terms) -> Callable[[bytes], bytes]:
     ours, theirs = terms.offer.model, terms.offer.upstream_model
     if ours == theirs:
         return lambda data: data
-    old, new = f'"model":"{theirs}"'.encode(), f'"model":"{ours}"'.encode()
-    return lambda data: data.replace(old, new, 1)
+    pattern = re.compile(rb'"model"\s*:\s*"%b"' % re.escape(theirs.encode()))
+    name = f'"model":"{ours}"'.encode()
+    return lambda data: pattern.sub(name, data, count=1)

@@ -44,6 +44,10 @@ class LogSink:
         else:
             self._flush()
 
+    def drain(self) -> None:
+        """Write what has been collected, now, from this thread."""
+        self._flush()
+
     def _write_on(self) -> None:
         while not self._stop.wait(self._interval_s):
             self._flush()

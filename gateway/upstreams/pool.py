@@ -1,6 +1,7 @@
 """Every configured upstream, with its breaker and how many calls it is serving."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 
 from yarl import URL
@@ -17,7 +18,7 @@ DIALECTS = {"openai": OpenAIUpstream}
 
 
 class UpstreamPool:
-    """Ask `permit`, call what `get` gives, tell `record` how it ended."""
+    """Every call goes through `attempt`, which learns from how it ends."""
 
     def __init__(self, members: dict[str, "Member"]) -> None:
         self._members = members
@@ -44,6 +45,24 @@ class UpstreamPool:
         """Whether it may be called, and how many calls it is serving for us."""
         member = self._members[name]
         return member.breaker is None or not member.breaker.is_open, member.in_flight
+
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[Upstream]:
+        """The upstream for one call, made and read to its end inside the block.
+
+        Raises UpstreamError while the upstream is being left alone.
+        """
+        if not self.permit(name):
+            raise UpstreamError("busy", f"{name} is being left alone after failures")
+        try:
+            yield self.get(name)
+        except UpstreamError as error:
+            self.record(name, error)
+            raise
+        except BaseException:
+            self.release(name)
+            raise
+        self.record(name, None)
 
     def permit(self, name: str) -> bool:
         """Leave to make one call; `record` or `release` must follow it. False while the upstream rests."""

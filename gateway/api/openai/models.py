@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from gateway.catalogue import AUTO, Catalogue, Offer
 from gateway.errors import NotFoundError
@@ -23,7 +24,9 @@ def model_handlers(
         return Response({"object": "list", "data": _visible(catalogue, policies, caller.tier)})
 
     @get("/v1/models/{model:path}")
-    async def retrieve_model(request: Request[Any, Any, Any], model: str) -> Response[dict[str, Any]]:
+    async def retrieve_model(
+        request: Request[Any, Any, Any], model: FromPath[str]
+    ) -> Response[dict[str, Any]]:
         caller = await authenticate(request.scope["headers"])
         name = model.removeprefix("/")
         for row in _visible(catalogue, policies, caller.tier):

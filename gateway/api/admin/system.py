@@ -1,0 +1,58 @@
+"""What the gateway runs on, for admins: upstreams and their health, prices and their history, the audit."""
+
+from typing import Annotated, Any
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromQuery, QueryParameter
+
+from gateway.ledger.accounts import Accounts
+from gateway.ledger.price_book import PriceBook
+from gateway.ledger.views import iso
+from gateway.upstreams.pool import UpstreamPool
+
+
+def system_handlers(pool: UpstreamPool, prices: PriceBook, accounts: Accounts) -> list[HTTPRouteHandler]:
+    @get("/admin/upstreams")
+    async def list_upstreams() -> list[dict[str, Any]]:
+        rows = []
+        for name in pool.names():
+            is_healthy, in_flight = pool.health(name)
+            rows.append({"name": name, "is_healthy": is_healthy, "in_flight": in_flight})
+        return rows
+
+    @get("/admin/prices", sync_to_thread=True)
+    def list_prices(candidate: FromQuery[str | None] = None) -> list[dict[str, Any]]:
+        """Every row that ever held, oldest first; figures in pico-dollars per token (USD per million, times 10^6)."""
+        return [
+            {
+                "candidate": row.candidate_id,
+                "version": row.price.version,
+                "effective_at": iso(row.effective_ms),
+                "input": row.price.input,
+                "cached_input": row.price.cached_input,
+                "output": row.price.output,
+                "reasoning": row.price.reasoning,
+                "source": row.source,
+            }
+            for row in prices.history(candidate)
+        ]
+
+    @get("/admin/audit", sync_to_thread=True)
+    def list_audit(
+        limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100, before: FromQuery[int | None] = None
+    ) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": record.id,
+                "at": iso(record.at_ms),
+                "actor": record.actor,
+                "action": record.action,
+                "subject": record.subject,
+                "before": record.before,
+                "after": record.after,
+            }
+            for record in accounts.audit(limit=limit, before_id=before)
+        ]
+
+    return [list_upstreams, list_prices, list_audit]

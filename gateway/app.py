@@ -1,0 +1,329 @@
+"""Builds every object of the gateway, once, in order. Building opens nothing; `Gateway.running()` does."""
+
+import asyncio
+import hashlib
+import random
+import secrets
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import anyio.to_thread
+import msgspec
+import splintr
+from litestar import Litestar
+from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+
+from gateway import __version__
+from gateway.api.admin.accounts import account_handlers
+from gateway.api.admin.system import system_handlers
+from gateway.api.errors import error_handler
+from gateway.api.finance.spend import finance_handlers
+from gateway.api.health import Check, metrics_page, probes
+from gateway.api.openai.chat import chat_handler
+from gateway.api.openai.models import model_handlers
+from gateway.api.operators import OperatorGuard
+from gateway.cache.exact import ExactCache
+from gateway.cache.store import RedisReplyStore
+from gateway.catalogue import Catalogue
+from gateway.clock import Clock, SystemClock
+from gateway.config import Config
+from gateway.errors import ConfigError
+from gateway.failpoints import Failpoints
+from gateway.ids import RequestIds
+from gateway.ledger.accounts import Accounts
+from gateway.ledger.credentials import Credentials, load_pepper
+from gateway.ledger.database import Database, DatabaseUnavailableError
+from gateway.ledger.journal import FileJournal
+from gateway.ledger.price_book import PriceBook
+from gateway.ledger.shipper import Shipper
+from gateway.ledger.store import SpentReader, SqlLedger
+from gateway.limits.client import StoreClient
+from gateway.limits.contract import LimiterUnavailableError
+from gateway.limits.failover import FailoverLimiter
+from gateway.limits.local import LocalLimiter
+from gateway.limits.redis import RedisLimiter
+from gateway.pipeline import Pipeline, Stages
+from gateway.report import Report
+from gateway.scoring.lexical import LexicalScorer
+from gateway.stages.admit import Admit
+from gateway.stages.authenticate import Authenticate, KeyStoreUnavailableError
+from gateway.stages.dispatch import Dispatch
+from gateway.stages.lookup import Lookup
+from gateway.stages.meter import Meter
+from gateway.stages.relay import Relay
+from gateway.stages.route import Route
+from gateway.stages.score import ScoreStage
+from gateway.stages.settle import Settle
+from gateway.telemetry.logs import LogSink, make_logger
+from gateway.telemetry.metrics import Metrics
+from gateway.upstreams.pool import UpstreamPool
+from gateway.values import Caller
+from policies.registry import Registry
+from policies.section import PolicyError
+
+_HOLD_SPARE_S = 120
+"""A hold outlives the longest request by this; after that whoever made it is taken for dead."""
+_PREPARE_AGAIN_S = 2.0
+
+
+class StoreUrls(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the stores are, once embedded ones have been started."""
+
+    limits: str
+    cache: str
+
+
+class Gateway:
+    """The two listeners' applications and what is behind them."""
+
+    def __init__(
+        self, config: Config, urls: StoreUrls, clock: Clock, failpoints: Failpoints, log_stream: BinaryIO
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self.is_draining = False
+        self.metrics = Metrics()
+        self.log_sink = LogSink(log_stream)
+        telemetry = config.telemetry
+        self.log = make_logger(self.log_sink, clock, level=telemetry.log_level, form=telemetry.log_format)
+        self.database = Database(config.database_url)
+        self.accounts = Accounts(
+            self.database, clock, Credentials(load_pepper(config.keys, config.secrets_path))
+        )
+        self.prices = PriceBook(self.database, clock)
+        self.ledger = SqlLedger(self.database)
+        self.journal = FileJournal(
+            config.journal_path, clock=clock, log=self.log, segment_bytes=config.journal.segment_bytes
+        )
+        self.pool = UpstreamPool.build(config, clock, random.SystemRandom().random)
+        self.registry = _registry(config)
+        self.catalogue = Catalogue(config, self.prices.current)
+        self.limits_client = StoreClient(urls.limits, clock=clock, timeout_s=config.limits.timeout_s)
+        self.cache_client = StoreClient(urls.cache, clock=clock, timeout_s=config.limits.timeout_s)
+        self.limiter = FailoverLimiter(
+            RedisLimiter(
+                self.limits_client,
+                SpentReader(self.ledger, self._flush, unavailable=LimiterUnavailableError),
+                new_nonce=lambda: secrets.token_hex(8),
+            ),
+            LocalLimiter(clock, share=config.limits.local_share),
+            on_degraded=lambda: self.metrics.degraded("limits"),
+        )
+        self.shipper = Shipper(
+            self.journal,
+            self.ledger,
+            self.limiter.settle,
+            unsettled=LimiterUnavailableError,
+            log=self.log,
+            ship_every_s=config.journal.ship_every_s,
+        )
+        stages = self._stages(failpoints)
+        ids = RequestIds(clock)
+        pipeline = Pipeline(stages, self.catalogue, Report(clock, self.metrics, self.log), clock, ids)
+        errors = error_handler(ids, self.log)
+        self.public = Litestar(
+            [
+                chat_handler(pipeline, config.server, self.log, is_draining=lambda: self.is_draining),
+                *model_handlers(self.catalogue, stages.authenticate, self.registry.names),
+                *self._probes(with_metrics=config.server.public_metrics),
+            ],
+            exception_handlers={Exception: errors},
+            openapi_config=None,
+            logging_config=None,
+        )
+        self.admin = Litestar(
+            [
+                *account_handlers(self.accounts),
+                *system_handlers(self.pool, self.prices, self.accounts),
+                *finance_handlers(self.ledger, self.shipper),
+                *self._probes(with_metrics=True),
+            ],
+            guards=[OperatorGuard(self.accounts.operators)],
+            exception_handlers={Exception: errors},
+            openapi_config=OpenAPIConfig(title="Weighbridge: admin and finance", version=__version__),
+            logging_config=None,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Everything open and the background work under way; on leaving, what was concluded is in the ledger."""
+        self.log_sink.start()
+        async with AsyncExitStack() as stack:
+            stack.callback(self.log_sink.close)
+            stack.callback(self.database.close)
+            stack.push_async_callback(self.pool.close)
+            await stack.enter_async_context(self.limits_client)
+            await stack.enter_async_context(self.cache_client)
+            await self.journal.start()
+            stack.push_async_callback(self.journal.close)
+            is_prepared = await self._prepare()
+            stack.push_async_callback(self._last_flush)
+            async with asyncio.TaskGroup() as tasks:
+                background = [tasks.create_task(self.shipper.run())]
+                if not is_prepared:
+                    background.append(tasks.create_task(self._prepare_later()))
+                try:
+                    yield
+                finally:
+                    for task in background:
+                        task.cancel()
+
+    async def _prepare(self) -> bool:
+        """What starting needs of the database. Without one the gateway starts all the same and tries again."""
+        try:
+            await anyio.to_thread.run_sync(self._prepare_database)
+            recovery = await self.shipper.recover()
+        except DatabaseUnavailableError as exc:
+            self.log.error("start.database_unavailable", error=str(exc))
+            return False
+        for damage in recovery.damage:
+            self.log.error("start.journal_damaged", damage=str(damage))
+        if recovery.closings:
+            self.log.warning("start.recovered", requests=len(recovery.closings))
+        return True
+
+    def _prepare_database(self) -> None:
+        self.database.migrate()
+        self.accounts.check_pepper()
+        self.accounts.tiers.seed(self._config.tiers)
+        self.prices.seed(
+            {
+                f"{upstream_name}/{model_name}": None if model.free else model.price
+                for upstream_name, upstream in self._config.upstreams.items()
+                for model_name, model in upstream.models.items()
+            }
+        )
+
+    async def _prepare_later(self) -> None:
+        is_prepared = False
+        while not is_prepared:
+            await asyncio.sleep(_PREPARE_AGAIN_S)
+            is_prepared = await self._prepare()
+
+    async def _flush(self) -> None:
+        await self.shipper.flush()
+
+    async def _last_flush(self) -> None:
+        try:
+            await self.shipper.flush()
+        except DatabaseUnavailableError as exc:
+            self.log.error("stop.ledger_unavailable", unshipped=self.journal.unshipped, error=str(exc))
+
+    def _stages(self, failpoints: Failpoints) -> Stages:
+        config, clock, metrics, log = self._config, self._clock, self.metrics, self.log
+        total_s = max(upstream.total_timeout_s for upstream in config.upstreams.values())
+        cache = (
+            ExactCache(
+                RedisReplyStore(self.cache_client),
+                ttl_s=config.cache.ttl_s,
+                max_entry_bytes=config.cache.max_entry_bytes,
+            )
+            if config.cache.enabled
+            else None
+        )
+        return Stages(
+            authenticate=Authenticate(
+                self._resolve, clock, metrics, fresh_s=config.keys.cache_s, stale_s=config.keys.stale_s
+            ),
+            admit=Admit(self.limiter, self.catalogue, hold_s=round(total_s) + _HOLD_SPARE_S),
+            lookup=Lookup(cache, metrics, when=config.cache.when, revision=_revision(config)),
+            score=ScoreStage(
+                LexicalScorer(),
+                clock,
+                metrics,
+                log,
+                fallback=config.scoring.fallback_complexity,
+                timeout_s=config.scoring.timeout_ms / 1000,
+            ),
+            route=Route(
+                self.registry.get,
+                self.registry.named,
+                self.registry.fallback,
+                self.pool.health,
+                metrics,
+                log,
+                default_policy=config.policies.default,
+            ),
+            dispatch=Dispatch(
+                self.pool,
+                self.journal,
+                clock,
+                metrics,
+                log,
+                failpoints,
+                total_s=total_s,
+                max_unshipped=config.journal.max_unshipped,
+            ),
+            relay=Relay(self.journal, clock, metrics, failpoints, total_s=total_s),
+            meter=Meter(_TokenCounter(), metrics),
+            settle=Settle(self.journal, self.limiter, self.shipper, metrics, log, failpoints),
+        )
+
+    def _resolve(self, token: str) -> Caller | None:
+        try:
+            return self.accounts.resolve(token)
+        except DatabaseUnavailableError as exc:
+            raise KeyStoreUnavailableError(str(exc)) from exc
+
+    def _probes(self, *, with_metrics: bool) -> list[HTTPRouteHandler | ASGIRouteHandler]:
+        checks: Mapping[str, Check] = {
+            "database": lambda: self.database.is_reachable(1.0),
+            "limits": self.limiter.is_reachable,
+            "upstreams": self._has_healthy_upstream,
+        }
+        handlers: list[HTTPRouteHandler | ASGIRouteHandler] = [
+            *probes(checks, is_draining=lambda: self.is_draining)
+        ]
+        if with_metrics:
+            handlers.append(metrics_page(self.metrics, self._refresh_gauges))
+        return handlers
+
+    async def _has_healthy_upstream(self) -> bool:
+        return any(self.pool.health(name)[0] for name in self.pool.names())
+
+    def _refresh_gauges(self) -> None:
+        self.metrics.journal_unshipped.set(self.journal.unshipped)
+        self.metrics.log_lines_dropped.set(self.log_sink.dropped)
+
+
+def create_app(
+    config: Config,
+    urls: StoreUrls,
+    *,
+    clock: Clock | None = None,
+    failpoints: Failpoints | None = None,
+    log_stream: BinaryIO | None = None,
+) -> Gateway:
+    """Raises ConfigError for whatever in the configuration cannot be used."""
+    return Gateway(
+        config, urls, clock or SystemClock(), failpoints or Failpoints(), log_stream or sys.stdout.buffer
+    )
+
+
+def _registry(config: Config) -> Registry:
+    folders = [Path(config.policies.dir).expanduser()] if config.policies.dir else []
+    try:
+        registry = Registry.load(folders)
+        registry.get(config.policies.default)
+    except PolicyError as exc:
+        raise ConfigError(f"policies: {exc}") from exc
+    return registry
+
+
+def _revision(config: Config) -> str:
+    """Changes with whatever decides which model answers, so that an old route is not served from the cache."""
+    return hashlib.sha256(msgspec.json.encode((config.upstreams, config.policies))).hexdigest()[:16]
+
+
+class _TokenCounter:
+    """o200k is not every model's tokenizer: it is exact for OpenAI's newer ones and near for the others."""
+
+    def __init__(self) -> None:
+        self._tokenizer = splintr.Tokenizer.from_pretrained("o200k_base")
+
+    def __call__(self, text: str) -> int:
+        return len(self._tokenizer.encode(text))

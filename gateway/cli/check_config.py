@@ -1,0 +1,40 @@
+"""`weighbridge check-config`: everything that starting does, short of listening."""
+
+import argparse
+import io
+import sys
+
+import msgspec
+
+from gateway.app import create_app
+from gateway.cli.serve import config_path
+from gateway.cli.stores import configured_stores
+from gateway.config import load
+from gateway.errors import ConfigError
+
+
+def run(args: argparse.Namespace) -> int:
+    path = config_path(args)
+    try:
+        config = load(path)
+        gateway = create_app(config, configured_stores(config), log_stream=io.BytesIO())
+        names = sorted(name for upstream in config.upstreams.values() for name in upstream.models)
+        policies = gateway.registry.names
+        gateway.database.close()
+    except ConfigError as exc:
+        if args.json:
+            print(msgspec.json.encode({"ok": False, "file": str(path), "error": str(exc)}).decode())
+            return 2
+        raise
+    if args.json:
+        result = {
+            "ok": True,
+            "file": str(path),
+            "models": names,
+            "policies": policies,
+            "tiers": list(config.tiers),
+        }
+        print(msgspec.json.encode(result).decode())
+    else:
+        print(f"{path}: good. Models: {', '.join(names)}. Policies: {', '.join(policies)}.", file=sys.stdout)
+    return 0
