@@ -49,13 +49,13 @@ class _Taken:
         self.requests += requests
         self.tokens += tokens
 
-    def frees_at(self, excess: int, column: int) -> int:
-        """The second in which `excess` has left the minute; when all has, if waiting will never do."""
+    def frees_at(self, second: int, excess: int, column: int) -> int:
+        """The second in which `excess` has left the minute; a whole minute from now if waiting will never do."""
         for slot in self.seconds:
             excess -= slot[column]
             if excess <= 0:
                 return slot[0] + _SECONDS
-        return (self.seconds[-1][0] if self.seconds else 0) + _SECONDS
+        return second + _SECONDS
 
 
 class _Hold(msgspec.Struct, frozen=True):
@@ -116,7 +116,7 @@ class LocalLimiter:
             for kind, whole, used, column in rates:
                 limit = self._share_of(whole)
                 if limit is not None and used > limit:
-                    wait_s = max(0.0, was.frees_at(used - limit, column) - now)
+                    wait_s = max(0.0, was.frees_at(int(now), used - limit, column) - now)
                     refusals.append(Refusal(kind=kind, scope=scope.kind, limit=limit, retry_after_s=wait_s))
         return max(refusals, key=lambda refusal: refusal.retry_after_s, default=None)
 

@@ -1,7 +1,7 @@
 """The limiter on Redis or Valkey: every decision is one Lua call over all scopes of a request."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import resources
@@ -93,7 +93,11 @@ class RedisLimiter:
         rebuild = self._rebuilds[ask.tenant] = _Rebuild(wanted)
         try:
             spent = await self._spent(ask.tenant, window)
-            await self._seed_all(ask.tenant, window, rebuild.wanted, spent)
+            # The tenant's other users are about to ask as well: what else the ledger knows is seeded with it.
+            rebuild.wanted.update(islice(spent, _SEEDED_AT_MOST))
+            while missing := rebuild.wanted - rebuild.seeded:
+                rebuild.seeded |= missing
+                await self._seed_scopes(ask.tenant, window, list(missing), spent)
         except LimiterUnavailableError as exc:
             rebuild.failure = exc
             raise
@@ -108,16 +112,15 @@ class RedisLimiter:
         except TimeoutError as exc:
             raise LimiterUnavailableError("the ledger did not say in time what was spent") from exc
 
-    async def _seed_all(
-        self, tenant: str, window: str, wanted: set[ScopeId], spent: dict[ScopeId, Spent]
+    async def _seed_scopes(
+        self, tenant: str, window: str, scopes: Sequence[ScopeId], spent: dict[ScopeId, Spent]
     ) -> None:
-        """What is wanted, and what else the ledger knows: the tenant's other users are about to ask as well."""
-        others = islice((scope for scope in spent if scope not in wanted), _SEEDED_AT_MOST)
         nonce = self._new_nonce()
-        for scopes in _chunks([*wanted, *others], _SEEDED_AT_ONCE):
-            keys = [*_tenant_keys(tenant), *(_scope_keys(tenant, *scope)[0] for scope in scopes)]
+        for start in range(0, len(scopes), _SEEDED_AT_ONCE):
+            some = scopes[start : start + _SEEDED_AT_ONCE]
+            keys = [*_tenant_keys(tenant), *(_scope_keys(tenant, *scope)[0] for scope in some)]
             args: list[Arg] = [nonce, window]
-            for scope in scopes:
+            for scope in some:
                 known = spent.get(scope, _NOTHING)
                 args += (min(known.cost, LARGEST), known.requests)
             await self._client.run(self._seed, keys, args)
@@ -142,10 +145,11 @@ async def check_eviction(client: StoreClient) -> bool:
 
 
 class _Rebuild:
-    """A query to the ledger that is under way for a tenant, and the scopes that will be seeded from it."""
+    """A query to the ledger that is under way for a tenant, and the scopes to seed from what it says."""
 
     def __init__(self, wanted: set[ScopeId]) -> None:
         self.wanted = wanted
+        self.seeded: set[ScopeId] = set()
         self.done = asyncio.Event()
         self.failure: LimiterUnavailableError | None = None
 
@@ -228,8 +232,3 @@ def _window_end_ms(window: str) -> int:
     year, month = int(window[:4]), int(window[5:])
     after = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
     return int(after.timestamp()) * 1000
-
-
-def _chunks(scopes: Sequence[ScopeId], size: int) -> Iterator[Sequence[ScopeId]]:
-    for start in range(0, len(scopes), size):
-        yield scopes[start : start + size]
