@@ -1,8 +1,7 @@
 """What every policy keeps to, whatever it prefers. The author of a plugin adds it to `POLICIES` and runs this."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, settings
 
 from policies.contract import Candidate, Decision, Facts, NoCandidateError, Policy
 from policies.registry import Registry
@@ -10,6 +9,8 @@ from tests.fixtures.routing import any_candidates, any_facts, candidate, facts, 
 
 _REGISTRY = Registry.load(entry_points=False)
 POLICIES = [*(_REGISTRY.get(name) for name in _REGISTRY.names), _REGISTRY.named]
+
+_examples = settings(deadline=None, max_examples=60)  # no deadline: a busy machine is not a fault
 
 pytestmark = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
 
@@ -35,6 +36,7 @@ def _may_serve(given_facts: Facts, one: Candidate) -> bool:
     )
 
 
+@_examples
 @given(given_facts=any_facts, candidates=any_candidates)
 def test_chosen_are_some_of_the_given_each_once_and_at_most_two(policy, given_facts, candidates):
     decision = _decide(policy, given_facts, candidates)
@@ -46,6 +48,7 @@ def test_chosen_are_some_of_the_given_each_once_and_at_most_two(policy, given_fa
 
 
 @pytest.mark.fault("S17")
+@_examples
 @given(given_facts=any_facts, candidates=any_candidates)
 def test_no_candidate_is_chosen_that_a_rule_forbids(policy, given_facts, candidates):
     decision = _decide(policy, given_facts, candidates)
@@ -54,6 +57,7 @@ def test_no_candidate_is_chosen_that_a_rule_forbids(policy, given_facts, candida
     assert all(_may_serve(given_facts, one) for one in chosen)
 
 
+@_examples
 @given(given_facts=any_facts, candidates=any_candidates)
 def test_every_candidate_that_may_not_be_used_is_reported_once_with_its_rule(policy, given_facts, candidates):
     decision = _decide(policy, given_facts, candidates)
@@ -64,13 +68,11 @@ def test_every_candidate_that_may_not_be_used_is_reported_once_with_its_rule(pol
     assert forbidden <= set(reported) <= {one.id for one in candidates}
 
 
-@given(given_facts=any_facts, candidates=any_candidates, random=st.randoms(use_true_random=False))
-def test_the_same_facts_give_the_same_decision_in_whatever_order_they_come(
-    policy, given_facts, candidates, random
-):
-    shuffled = random.sample(candidates, len(candidates))
-
-    first, second = _decide(policy, given_facts, candidates), _decide(policy, given_facts, shuffled)
+@_examples
+@given(given_facts=any_facts, candidates=any_candidates)
+def test_the_same_facts_give_the_same_decision_in_whatever_order_they_come(policy, given_facts, candidates):
+    first = _decide(policy, given_facts, candidates)
+    second = _decide(policy, given_facts, candidates[::-1])
 
     assert set(first.dropped) == set(second.dropped)
     assert getattr(first, "candidates", None) == getattr(second, "candidates", None)

@@ -1,7 +1,7 @@
 """Documents that can be used, and the one line that says why another cannot."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import document
@@ -111,6 +111,7 @@ def test_a_hostile_document_is_refused_with_one_line(text, message):
 
 
 @pytest.mark.fault("A22")
+@settings(deadline=None)
 @given(
     at=st.integers(0, len(GOOD)),
     length=st.integers(0, 8),

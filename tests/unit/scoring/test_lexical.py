@@ -1,7 +1,7 @@
 """Complexity from words and structure: sensible, bounded, hard to buy."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.scoring import lexical
@@ -76,6 +76,7 @@ def test_each_word_counts_for_one_feature_and_is_found_when_it_stands_alone():
         assert explain(prompt(f"({word.capitalize()})"))[feature] != 0, word
 
 
+@settings(deadline=None)
 @given(
     text=st.text(max_size=300)
     | st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF), max_size=300)
@@ -171,6 +172,7 @@ def test_a_prior_is_reached_on_prompts_of_middling_difficulty(size):
     assert p_good(0.5, Scorable(id="m", size=size, p_good=None)) == pytest.approx(PRIORS[size])
 
 
+@settings(deadline=None)
 @given(known=st.none() | st.floats(0, 1), first=st.floats(0, 1), second=st.floats(0, 1))
 def test_a_harder_prompt_is_never_more_likely_to_be_answered_well(known, first, second):
     one = Scorable(id="m", size="small", p_good=known)

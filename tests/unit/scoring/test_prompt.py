@@ -1,7 +1,7 @@
 """What of a request's body a scorer gets to see."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.scoring.prompt import MAX_CHARS, prompt_of
@@ -117,6 +117,7 @@ _odd_message = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(
     body=st.fixed_dictionaries({}, optional={"messages": st.lists(_odd_message | _json, max_size=5) | _json})
     | st.dictionaries(_keys, _json)
