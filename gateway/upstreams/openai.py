@@ -38,18 +38,19 @@ class OpenAIUpstream:
             exchange.close()
         try:
             body = msgspec.json.decode(raw)
-            answer = _decode(raw)
-            text = answer.text()
+            choices = _choices(body)
+            text = "".join([_message_text(choice.get("message")) for choice in choices])
         except NOT_JSON as exc:
             raise exchange.failure("invalid", "its reply is not what was asked for") from exc
-        if answer.error:
-            raise self._reported(answer.error, exchange)
-        if not answer.choices:
-            raise exchange.failure("invalid", "its reply holds no choices")
+        if isinstance(body, dict) and body.get("error"):
+            raise self._reported(body["error"], exchange)
+        if not choices:
+            raise exchange.failure("invalid", "its reply holds no answer")
+        reasons = [choice.get("finish_reason") for choice in choices]
         return Reply(
             body=body,
             usage=read_usage(body.get("usage")),
-            finish_reasons=answer.finish_reasons(),
+            finish_reasons=tuple([reason for reason in reasons if isinstance(reason, str)]),
             text=text,
         )
 
@@ -97,30 +98,31 @@ class OpenAIUpstream:
         try:
             if not data.isascii():
                 data.decode()  # fields that we skip are not checked by the decoder, and the caller gets them all
-            answer = _decode(data)
-            text = answer.text()
+            chunk = _decode_chunk(data)
+            choices = chunk.choices or ()
+            text = "".join([_delta_text(choice.delta) for choice in choices])
         except NOT_JSON:
             return None
-        if answer.error:
-            raise self._reported(answer.error, exchange)
-        has_usage = answer.usage is not msgspec.UNSET and bytes(answer.usage) != b"null"
-        reasons = answer.finish_reasons()
+        if chunk.error:
+            raise self._reported(chunk.error, exchange)
+        has_usage = chunk.usage is not msgspec.UNSET and bytes(chunk.usage) != b"null"
+        reasons = [choice.finish_reason for choice in choices if choice.finish_reason]
         return Event(
             data=data,
-            usage=_usage(answer.usage) if has_usage else None,
+            usage=_usage(chunk.usage) if has_usage else None,
             text=text,
             finish_reason=reasons[-1] if reasons else None,
-            is_usage_only=has_usage and not answer.choices,
+            is_usage_only=has_usage and not choices,
         )
 
     async def _not_a_stream(self, exchange: Exchange) -> UpstreamError:
         if exchange.content_type == "application/json":
             try:
-                answer = _decode(await exchange.read_all())
+                chunk = _decode_chunk(await exchange.read_all())
             except NOT_JSON:
-                answer = _Answer()
-            if answer.error:
-                return self._reported(answer.error, exchange)
+                chunk = _Chunk()
+            if chunk.error:
+                return self._reported(chunk.error, exchange)
         return exchange.failure("invalid", "it answered without a stream")
 
     def _reported(self, error: Any, exchange: Exchange) -> UpstreamError:
@@ -132,45 +134,60 @@ class OpenAIUpstream:
         return self._transport.refusal(code, caller_error=blame)
 
 
-class _Piece(msgspec.Struct, gc=False):
-    """A message, or the next bit of one. `Any`, because servers disagree, and what counts is the text in it."""
+class _Delta(msgspec.Struct, gc=False):
+    """`Any`, because servers disagree, and what counts is the text in it."""
 
     content: Any = None
     refusal: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
-    """The same under another name; some servers send both."""
     tool_calls: Any = None
     function_call: Any = None
 
-    def text(self) -> str:
-        reasoning = self.reasoning_content or self.reasoning
-        fields = (self.content, self.refusal, reasoning, self.tool_calls, self.function_call)
-        return "".join([_text(field) for field in fields if field])
-
 
 class _Choice(msgspec.Struct, gc=False):
-    delta: _Piece | None = None
-    message: _Piece | None = None
+    delta: _Delta | None = None
     finish_reason: str | None = None
 
 
-class _Answer(msgspec.Struct, gc=False):
-    """A reply or an event, decoded just far enough. Usage stays raw, so that nonsense in it spoils nothing else."""
+class _Chunk(msgspec.Struct, gc=False):
+    """An event, decoded just far enough. Usage stays raw, so that nonsense in it spoils nothing else."""
 
     choices: list[_Choice] | None = None
     usage: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: Any = None
 
-    def text(self) -> str:
-        pieces = [choice.delta or choice.message for choice in self.choices or ()]
-        return "".join([piece.text() for piece in pieces if piece is not None])
 
-    def finish_reasons(self) -> tuple[str, ...]:
-        return tuple([choice.finish_reason for choice in self.choices or () if choice.finish_reason])
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
+def _delta_text(delta: _Delta | None) -> str:
+    if delta is None:
+        return ""
+    reasoning = delta.reasoning_content or delta.reasoning
+    return _joined(delta.content, delta.refusal, reasoning, delta.tool_calls, delta.function_call)
+
+
+def _choices(body: Any) -> list[dict[str, Any]]:
+    """Those of a whole reply; none if it has another shape."""
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices):
+        return choices
+    return []
+
+
+def _message_text(message: Any) -> str:
+    if not isinstance(message, dict):
+        return ""
+    get = message.get
+    reasoning = get("reasoning_content") or get("reasoning")
+    return _joined(get("content"), get("refusal"), reasoning, get("tool_calls"), get("function_call"))
+
+
+def _joined(content: Any, *others: Any) -> str:
+    """All that was generated. Nearly always it is the content alone."""
+    text = content if isinstance(content, str) else _text(content)
+    return text + "".join([_text(other) for other in others]) if any(others) else text
 
 
 def _text(value: Any) -> str:
