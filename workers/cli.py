@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TOKENS",
         help="window of each request (default: %(default)s)",
     )
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     engine.add_argument(
         "--threads", type=_positive, default=cores, help="of the engine (default: %(default)s)"
     )

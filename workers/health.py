@@ -6,7 +6,6 @@ from collections.abc import Callable
 import structlog
 
 from workers.engines.contract import Engine, Job
-from workers.errors import WorkerError
 from workers.request import ChatRequest, Message
 from workers.slots import Slots
 
@@ -55,7 +54,7 @@ class Canary:
             else:
                 async for _ in self._engine.generate(_JOB):
                     pass
-        except WorkerError as exc:
-            log.error("canary.failed", error=exc.message)
+        except Exception:  # whatever the engine throws, it is not well, and the probe goes on
+            log.exception("canary.failed")
         else:
             self._well_at = self._now_s()

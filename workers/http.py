@@ -17,6 +17,10 @@ Send = Callable[[Event], Awaitable[None]]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
+class ClientGoneError(Exception):
+    """The client hung up before its request was whole."""
+
+
 class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, new_id: Callable[[], str]) -> None:
         self.method: str = scope["method"]
@@ -44,6 +48,8 @@ class Exchange:
             async with asyncio.timeout(timeout_s):
                 while True:
                     event = await self._receive()
+                    if event["type"] == "http.disconnect":
+                        raise ClientGoneError
                     body += event.get("body", b"")
                     if len(body) > max_bytes:
                         text = f"The body is larger than {max_bytes} bytes."
@@ -90,6 +96,8 @@ class Exchange:
         headers = [(b"x-should-retry", b"true" if error.status == 503 else b"false")]
         if error.retry_after_s is not None:
             headers.append((b"retry-after", str(error.retry_after_s).encode()))
+        if error.status in (408, 413):
+            headers.append((b"connection", b"close"))  # the rest of the body is not read
         if error.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         await self.send_json(error.status, error.body(), headers)

@@ -80,12 +80,14 @@ async def _serve(
             background.append(tasks.create_task(_stop_with_parent(stop)))
         try:
             await engine.start()
+            _on_signals(stop)  # llama.cpp put its own handlers in place
+            await canary.check()
+            if not canary.is_well:
+                raise ConfigError("the model loaded but generates nothing; the lines above say why")
         except ConfigError as exc:
             failure = exc
         else:
-            _on_signals(stop)  # llama.cpp put its own handlers in place
             app.loaded()
-            await canary.check()
             background.append(tasks.create_task(canary.watch()))
             on_ready()
             await stop.wait()
@@ -130,6 +132,6 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 async def _stop_with_parent(stop: asyncio.Event) -> None:
     parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 - the system has no portable event for it
+    while os.getppid() == parent:
         await asyncio.sleep(0.5)
     stop.set()

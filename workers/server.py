@@ -13,7 +13,7 @@ from workers.answer import Answer
 from workers.engines.contract import Engine
 from workers.errors import BusyError, EngineError, InvalidRequestError, WorkerError
 from workers.health import Canary
-from workers.http import Exchange, Receive, Scope, Send
+from workers.http import ClientGoneError, Exchange, Receive, Scope, Send
 from workers.metrics import CLIENT_GONE, CONTENT_TYPE, Metrics
 from workers.request import ChatRequest, parse
 from workers.slots import Slots
@@ -89,6 +89,8 @@ class WorkerApp:
         exchange = Exchange(scope, receive, send, new_id=self._new_id)
         try:
             await self._handler(exchange)(exchange)
+        except ClientGoneError:
+            return
         except WorkerError as exc:
             await exchange.refuse(exc)
         except Exception:  # the last resort: whatever it was, the caller gets our shape
@@ -137,7 +139,7 @@ class WorkerApp:
             try:
                 async with asyncio.timeout(STATS_TIMEOUT_S):
                     stats = await self._engine.stats()
-            except TimeoutError:
+            except (TimeoutError, EngineError):
                 log.warning("metrics.engine_silent")
         await exchange.send_bytes(200, self._metrics.render(stats), CONTENT_TYPE)
 

@@ -51,7 +51,7 @@ class TokenUsage(msgspec.Struct, frozen=True):
 
 
 class EngineStats(msgspec.Struct, frozen=True):
-    """Counted by the engine itself, since it started, requests that were cut short included."""
+    """Counted by the engine itself, since it started; requests that were cut short and canaries included."""
 
     busy_slots: int
     prompt_tokens: int

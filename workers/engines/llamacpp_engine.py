@@ -112,14 +112,16 @@ class LlamaCppEngine:
 
     async def stats(self) -> EngineStats:
         text = await asyncio.get_running_loop().run_in_executor(self._pool, self._metrics)
-        figures = {
-            name: float(value) for name, value in re.findall(r"^llamacpp:(\w+) (\S+)$", text, re.MULTILINE)
-        }
-        return EngineStats(
-            busy_slots=int(figures["requests_processing"]),
-            prompt_tokens=int(figures["prompt_tokens_total"]),
-            generated_tokens=int(figures["tokens_predicted_total"]),
-        )
+        figures = dict(re.findall(r"^llamacpp:(\w+) (\S+)$", text, re.MULTILINE))
+        try:
+            return EngineStats(
+                busy_slots=int(float(figures["requests_processing"])),
+                prompt_tokens=int(float(figures["prompt_tokens_total"])),
+                generated_tokens=int(float(figures["tokens_predicted_total"])),
+            )
+        except KeyError as exc:
+            log.error("engine.reports_no_figure", name=exc.args[0])
+            raise EngineError from exc
 
     def _metrics(self) -> str:
         return str(self._server.handle_metrics())
