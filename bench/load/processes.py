@@ -113,9 +113,19 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _stat(pid: int) -> tuple[str, list[str]]:
-    """The name of a process, and the fields of its stat file from the third (state) on."""
-    name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+def thread_cpu_s(pid: int) -> dict[int, float]:
+    """What each living thread of a process has used."""
+    used = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError, IndexError):
+            fields = _stat(f"{pid}/task/{task.name}")[1]
+            used[int(task.name)] = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return used
+
+
+def _stat(process: int | str) -> tuple[str, list[str]]:
+    """The name of a process or thread, and the fields of its stat file from the third (state) on."""
+    name, _, rest = Path(f"/proc/{process}/stat").read_text().partition("(")[2].rpartition(")")
     return name, rest.split()
 
 

@@ -4,12 +4,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from errors import BenchError
-from measure import Bench, Load, Mode
+from measure import Bench, Mode
+from processes import thread_cpu_s
 from targets import Target
 
 RATE_HZ = 200
@@ -41,28 +43,31 @@ IDLE = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class Profile:
+    """CPU seconds per 1,000 requests."""
+
+    mode: str
     by_part: Counter[str]
     by_self: Counter[str]
     by_total: Counter[str]
 
-    @property
-    def total(self) -> int:
-        return self.by_part.total()
 
+def record(bench: Bench, target: Target, mode: Mode, folder: Path) -> Profile:
+    """A load by itself, for what each thread costs, and one under py-spy, for what the thread does with it.
 
-def record(bench: Bench, target: Target, mode: Mode, folder: Path) -> tuple[Load, Samples]:
-    """A load by itself, for what it costs, and another one under py-spy."""
+    Not by py-spy alone: it slows what it watches, and takes a thread that waits for the disk to be busy.
+    """
+    assert target.process is not None
     spy = shutil.which("py-spy") or shutil.which("py-spy", path=Path(sys.executable).parent)
     if spy is None:
         raise BenchError(
             "--profile needs py-spy: install it into the environment that runs this (uv pip install py-spy)"
         )
-    assert target.process is not None
-    load = bench.load(target, mode)
+    before = thread_cpu_s(target.process.pid)
+    finished = bench.load(target, mode).answers.finished
+    after = thread_cpu_s(target.process.pid)
     output = folder / f"{mode.name}.samples"
-    # Not stopping the process for each sample: that would make short functions look long.
-    command = [spy, "record", "--nonblocking", "--pid", str(target.process.pid), "--rate", str(RATE_HZ)]
+    command = [spy, "record", "--threads", "--pid", str(target.process.pid), "--rate", str(RATE_HZ)]
     command += ["--duration", "unlimited", "--format", "raw", "--output", str(output)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as recorder:
         bench.load(target, mode)
@@ -70,25 +75,33 @@ def record(bench: Bench, target: Target, mode: Mode, folder: Path) -> tuple[Load
         _, errors = recorder.communicate(timeout=60)
     if not output.exists():
         raise BenchError(f"py-spy recorded nothing (it may need root): {errors.strip()[-300:]}")
-    return load, read_samples(output.read_text())
+    spent = {thread: (cpu_s - before.get(thread, 0.0)) / finished * 1000 for thread, cpu_s in after.items()}
+    return profile_of(mode.name, output.read_text(), spent)
 
 
-def read_samples(raw: str) -> Samples:
-    """Lines of `outermost;...;innermost count`, each frame `function (file:line)`."""
-    samples = Samples(Counter(), Counter(), Counter())
+def profile_of(mode: str, raw: str, spent: Mapping[int, float]) -> Profile:
+    """Lines of `thread (TID): name;outermost;...;innermost COUNT`, each frame `function (file:line)`. A thread's
+    samples share out what that thread has spent.
+    """
+    stacks: dict[int, Counter[tuple[str, ...]]] = defaultdict(Counter)
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
-        frames = [frame.rpartition(":")[0] + ")" for frame in stack.split(";") if "(" in frame]
-        if not frames or frames[-1] in IDLE:
-            continue
-        samples.by_part[part_of(frames)] += int(count)
-        samples.by_self[frames[-1]] += int(count)
-        for frame in set(frames):
-            samples.by_total[frame] += int(count)
-    return samples
+        thread, *frames = stack.split(";")
+        functions = tuple(frame.rpartition(":")[0] + ")" for frame in frames)
+        if functions and functions[-1] not in IDLE:
+            stacks[int(thread.partition("(")[2].partition(")")[0])][functions] += int(count)
+    profile = Profile(mode, Counter(), Counter(), Counter())
+    for thread, counts in stacks.items():
+        for functions, count in counts.items():
+            share = spent.get(thread, 0.0) * count / counts.total()
+            profile.by_part[part_of(functions)] += share
+            profile.by_self[functions[-1]] += share
+            for function in set(functions):
+                profile.by_total[function] += share
+    return profile
 
 
-def part_of(frames: list[str]) -> str:
+def part_of(frames: Sequence[str]) -> str:
     for frame in reversed(frames):
         for stage in STAGES:
             if f"gateway/stages/{stage}" in frame:
@@ -100,21 +113,21 @@ def part_of(frames: list[str]) -> str:
     return "event loop and the rest"
 
 
-def table(load: Load, samples: Samples) -> str:
-    total = samples.total or 1
-    lines = [
-        f"## {load.mode}: {load.cpu_s_per_1000:.3f} CPU s per 1,000, {total} samples",
-        "",
-        "| part | share | CPU s/1000 |",
-        "|---|---|---|",
-    ]
-    for part, count in samples.by_part.most_common():
-        lines.append(f"| {part} | {count / total:.1%} | {count / total * load.cpu_s_per_1000:.3f} |")
-    for title, counter in (("self", samples.by_self), ("total, ours only", _ours(samples.by_total))):
-        lines += ["", f"| function ({title}) | share |", "|---|---|"]
-        lines += [f"| {name} | {count / total:.1%} |" for name, count in counter.most_common(TOP)]
-    return "\n".join(lines) + "\n"
+def table(profile: Profile) -> str:
+    total = profile.by_part.total()
+    lines = [f"## {profile.mode}: {total:.3f} CPU s per 1,000", ""]
+    for title, counter, top in (
+        ("part", profile.by_part, None),
+        ("function, itself", profile.by_self, TOP),
+        ("function of ours, with what it calls", _ours(profile.by_total), TOP),
+    ):
+        lines += [f"| {title} | CPU s/1000 | share |", "|---|---|---|"]
+        lines += [f"| {name} | {cpu:.3f} | {cpu / total:.1%} |" for name, cpu in counter.most_common(top)]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _ours(counter: Counter[str]) -> Counter[str]:
-    return Counter({name: count for name, count in counter.items() if "(gateway/" in name})
+    return Counter(
+        {name: cpu for name, cpu in counter.items() if "(gateway/" in name and "(gateway/cli/" not in name}
+    )

@@ -92,6 +92,7 @@ def measure(args: argparse.Namespace) -> int:
         ours = next(target for target in everyone if target.books)
         loads = [load for mode in INTERLEAVED for load in bench.interleave(everyone, mode)]
         loads += bench.interleave([ours], CACHE)
+        disk = {"fdatasync_ms": report.sync_ms(folder)}
         say(f"memory: {size.memory_requests:,} requests")
         memory = bench.watch_memory(ours)
         # A difference would have ended the run.
@@ -103,7 +104,7 @@ def measure(args: argparse.Namespace) -> int:
     all_loads = report.Loads(loads)
     figures = report.load_figures(all_loads, ours.name) | report.memory_figures(memory)
     figures |= {"requests": bench.n_answered, "failures": 0, "rounds": size.rounds, "is_quick": args.quick}
-    figures |= ledger | report.machine()
+    figures |= ledger | report.machine() | disk
     if args.save:
         report.save(figures, all_loads, RESULTS)
     print(json.dumps(figures) if args.json else report.markdown(figures, all_loads))
@@ -119,8 +120,7 @@ def profile(args: argparse.Namespace) -> int:
         bench = Bench(programs, upstream, QUICK if args.quick else FULL)
         bench.warm_up(ours)
         for mode in (PLAIN, STREAM):
-            load, samples = profiling.record(bench, ours, mode, folder)
-            print(profiling.table(load, samples))
+            print(profiling.table(profiling.record(bench, ours, mode, folder)))
     return 0
 
 
