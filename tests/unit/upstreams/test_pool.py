@@ -132,6 +132,30 @@ async def test_building_a_pool_connects_to_nothing(upstream: ScriptedUpstream, p
     assert upstream.connections == 0
 
 
+@pytest.mark.fault("S3")
+async def test_an_attempt_tells_the_breaker_how_it_ended(
+    upstream: ScriptedUpstream, pool: UpstreamPool
+) -> None:
+    await upstream.stop()
+    for _ in range(5):
+        with pytest.raises(UpstreamError), pool.attempt("up") as server:
+            await server.complete(a_call(seconds=4e9))  # the pool's clock is not the system's
+
+    with pytest.raises(UpstreamError) as caught, pool.attempt("up"):
+        pass
+
+    assert (caught.value.kind, caught.value.may_have_charged) == ("busy", False)
+    assert pool.health("up") == (False, 0)
+
+
+async def test_an_attempt_that_the_caller_gave_up_says_nothing_of_the_server(pool: UpstreamPool) -> None:
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt), pool.attempt("up"):
+            raise KeyboardInterrupt
+
+    assert pool.health("up") == (True, 0)
+
+
 @pytest.mark.fault("M32")
 def test_one_function_alone_sends_what_costs_money_and_it_takes_a_reservation() -> None:
     root = Path(gateway.__file__).parent
