@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.failpoints import Failpoints
 from gateway.ledger.contract import Closing, LedgerStore
 from gateway.ledger.database import DatabaseUnavailableError, RowRefusedError
 from gateway.ledger.journal import FileJournal
@@ -43,6 +44,7 @@ class Shipper:
         ship_every_s: float = 0.25,
         slowest_s: float = 5.0,
         batch: int = 1000,
+        failpoints: Failpoints | None = None,
     ) -> None:
         """`settle` raises `unsettled` when the counters cannot be reached. While the database is down, the pause
         between tries grows from `ship_every_s` to `slowest_s`."""
@@ -54,6 +56,7 @@ class Shipper:
         self._ship_every_s = ship_every_s
         self._slowest_s = slowest_s
         self._batch = batch
+        self._failpoints = failpoints or Failpoints()
         self._posting = asyncio.Lock()
         self._recovered: Recovery | None = None
         self._late: dict[str, _Late] = {}
