@@ -5,6 +5,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,46 +24,24 @@ PRICES = {
     "large": ("0.50", "1.50"),
     "cloud": ("2.50", "10.00"),
 }
+LIMITS = {
+    "requests_per_minute": 1_000_000,
+    "tokens_per_minute": 1_000_000_000,
+    "concurrency": 1_000,
+    "requests_per_month": 1_000_000_000,
+    "budget_usd_per_month": "1000000",
+}
+"""Of the tenant (by its tier) and of the user. The key has a rate and a budget."""
 SETTLE_TIMEOUT_S = 60.0
 
 
 def start(upstream: MockUpstream, folder: Path) -> Target:
     """Everything on: keys, every limit and budget set (far above what the load needs), cache, journal, ledger."""
-    port = free_port()
+    port, admin_port = free_port(), free_port()
     config = folder / "config.yaml"
-    config.write_text(json.dumps(_config(upstream, port, folder)))  # JSON is YAML
-    key = _make_key(config)
-    process = Process("weighbridge", [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config)])
-    process.wait_for_port(port, timeout_s=30)
-    ledger = Ledger(folder / "data" / "weighbridge.db")
-    return Target("weighbridge", port, key=key, process=process, books=ledger)
-
-
-def _config(upstream: MockUpstream, port: int, folder: Path) -> dict[str, object]:
-    models = {
-        size: {"size": size, "price": {"input": price[0], "output": price[1]}, "context_window": 32_768}
-        for size, price in PRICES.items()
-    }
-    return {
-        "data_dir": str(folder / "data"),
-        "server": {"port": port, "admin_port": free_port()},
-        "upstreams": {"mock": {"base_url": upstream.base_url, "models": models}},
-        "tiers": {
-            "bench": {
-                "priority": 20,
-                "requests_per_minute": 1_000_000,
-                "tokens_per_minute": 1_000_000_000,
-                "concurrency": 1_000,
-                "requests_per_month": 1_000_000_000,
-                "budget_usd_per_month": "1000000",
-            }
-        },
-    }
-
-
-def _make_key(config: Path) -> str:
-    command = [sys.executable, "-m", "gateway.cli", "keys", "create", "--config", str(config), "--json"]
-    limits = [
+    config.write_text(json.dumps(_config(upstream, port, admin_port, folder)))  # JSON is YAML
+    key = _make_key(
+        config,
         "--tenant",
         "bench",
         "--user",
@@ -72,11 +52,63 @@ def _make_key(config: Path) -> str:
         "1000000",
         "--rpm",
         "1000000",
+    )
+    admin_key = _make_key(config, "--role", "admin")
+    process = Process("weighbridge", [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config)])
+    process.wait_for_port(port, timeout_s=30)
+    process.wait_for_port(admin_port, timeout_s=30)
+    _limit_user(admin_port, admin_key)
+    ledger = Ledger(folder / "data" / "weighbridge.db")
+    return Target("weighbridge", port, key=key, process=process, books=ledger)
+
+
+def _config(upstream: MockUpstream, port: int, admin_port: int, folder: Path) -> dict[str, object]:
+    models = {
+        size: {"size": size, "price": {"input": price[0], "output": price[1]}, "context_window": 32_768}
+        for size, price in PRICES.items()
+    }
+    return {
+        "data_dir": str(folder / "data"),
+        "server": {"port": port, "admin_port": admin_port},
+        "upstreams": {"mock": {"base_url": upstream.base_url, "models": models}},
+        "tiers": {
+            "bench": {
+                "priority": 20,
+                **LIMITS,
+            }
+        },
+    }
+
+
+def _make_key(config: Path, *options: str) -> str:
+    command = [
+        sys.executable,
+        "-m",
+        "gateway.cli",
+        "keys",
+        "create",
+        "--config",
+        str(config),
+        "--json",
+        *options,
     ]
-    done = subprocess.run([*command, *limits], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise BenchError(f"weighbridge: no key could be made: {done.stderr.strip()}")
     return str(json.loads(done.stdout)["key"])
+
+
+def _limit_user(admin_port: int, admin_key: str) -> None:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{admin_port}/admin/tenants/bench/users/load",
+        data=json.dumps({"limits": LIMITS}).encode(),
+        headers={"Authorization": f"Bearer {admin_key}", "Content-Type": "application/json"},
+        method="PATCH",
+    )
+    try:
+        urllib.request.urlopen(request, timeout=10).close()
+    except urllib.error.HTTPError as exc:
+        raise BenchError(f"weighbridge: the user's limits could not be set: {exc.read().decode()}") from exc
 
 
 class Ledger:
