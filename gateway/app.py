@@ -120,6 +120,7 @@ class Gateway:
             unsettled=LimiterUnavailableError,
             log=self.log,
             ship_every_s=config.journal.ship_every_s,
+            failpoints=failpoints,
         )
         stages = self._stages(failpoints)
         ids = RequestIds(clock)

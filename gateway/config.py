@@ -124,6 +124,8 @@ class Upstream(_Section, frozen=True, kw_only=True):
     dialect: Literal["openai"] = "openai"
     api_key_env: str = ""
     api_key_file: str = ""
+    keyless: bool = False
+    """Says on purpose that it wants no key. Only servers on this machine may go without either."""
     models: dict[ModelName, Model]
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Which of the two the upstream understands. OpenAI's newer models want `max_completion_tokens`."""

@@ -30,6 +30,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     stores_cache: bool = True
 
     @property
+    def output_field(self) -> str:
+        """The field in which the caller asked for a ceiling on the answer."""
+        return "max_completion_tokens" if "max_completion_tokens" in self.body else "max_tokens"
+
+    @property
     def input_tokens(self) -> int:
         """An estimate: four bytes a token."""
         return max(1, self.body_bytes // 4)

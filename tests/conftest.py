@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = [
     # "tests.fixtures.stores",
@@ -10,9 +11,14 @@ pytest_plugins = [
     "tests.fixtures.scripted_upstream",
     "tests.fixtures.worker",
     "tests.fixtures.gateway",
+    "tests.fixtures.processes",
 ]
 
-_LEAKS = ("_PROXY", "_API_KEY", "_BASE_URL", "OPENAI_", "ANTHROPIC_", "WEIGHBRIDGE_")
+# A busy machine is slow now and then, and that says nothing about the code.
+settings.register_profile("here", deadline=None)
+settings.load_profile("here")
+
+_LEAKS = ("PYTHONDONTWRITEBYTECODE", "_PROXY", "_API_KEY", "_BASE_URL", "OPENAI_", "ANTHROPIC_", "WEIGHBRIDGE_")
 
 
 @pytest.fixture(scope="session", autouse=True)

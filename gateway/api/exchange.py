@@ -11,6 +11,9 @@ from gateway.attempt import ClientGoneError
 from gateway.errors import GatewayError, InvalidRequestError, RequestTimeoutError
 from gateway.ticket import Request
 
+_DISCARD_S = 2.0
+_DISCARD_BYTES = 256_000_000
+
 Decode = Callable[[bytes, Mapping[bytes, bytes]], Request]
 
 
@@ -105,10 +108,26 @@ class AsgiExchange:
         if self.is_gone or self.has_begun:
             return
         status, headers, body = render(error, request_id)
+        if status == 413:
+            await self._discard_rest()
         if status in (408, 413):
             headers.append((b"connection", b"close"))  # what is left of the body is not read
         await self._start(status, headers, {})
         await self.send(body, is_last=True)
+
+    async def _discard_rest(self) -> None:
+        """Let the client finish sending: closing on unread bytes resets the connection, and it never sees why."""
+        if any(name == b"expect" for name, _ in self.headers):
+            return  # it waits to be told to go on, and will not be
+        size = 0
+        try:
+            async with asyncio.timeout(_DISCARD_S):
+                message: Any = {"more_body": True}
+                while message.get("more_body", False) and size < _DISCARD_BYTES:
+                    message = await self._receive()
+                    size += len(message.get("body", b""))
+        except TimeoutError:
+            return
 
     async def _start(self, status: int, kind: list[tuple[bytes, bytes]], headers: Mapping[str, str]) -> None:
         if self.is_gone:

@@ -164,6 +164,7 @@ class Shipper:
             )
         except RowRefusedError:
             await self._post_singly(closings)
+        self._failpoints.reach("after_ledger")
 
     async def _post_singly(self, closings: list[Closing]) -> None:
         """One entry that the database refuses must not keep the others out."""

@@ -72,7 +72,7 @@ class Admit:
             raise InvalidRequestError(
                 f"{request.output_tokens} output tokens were asked for; the plan {tier.name!r} allows "
                 f"{tier.max_output_tokens}.",
-                param="max_completion_tokens" if "max_completion_tokens" in request.body else "max_tokens",
+                param=request.output_field,
             )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio.to_thread
+import msgspec
 
 from gateway.attempt import Attempt
 from gateway.telemetry.metrics import Metrics
@@ -21,14 +22,22 @@ class Meter:
         self._metrics = metrics
 
     async def __call__(self, request: Request, attempt: Attempt) -> Usage:
-        if attempt.usage is not None:
-            return attempt.usage
+        reported = attempt.usage
+        if reported is not None and not reported.is_suspect:
+            return reported
         self._metrics.degraded("usage")
         prompt, answer = prompt_text(request.body), "".join(attempt.text)
         if len(prompt) + len(answer) > _LONG_CHARS:
             counted = await anyio.to_thread.run_sync(self._both, prompt, answer)
         else:
             counted = self._both(prompt, answer)
+        if reported is not None:
+            # It contradicts itself. Nobody gets it for less than what can be counted.
+            return msgspec.structs.replace(
+                reported,
+                input=max(reported.input, counted[0] - reported.cached_input),
+                output=max(reported.output, counted[1] - reported.reasoning),
+            )
         return Usage(
             input=counted[0], output=counted[1], source="counted" if attempt.outcome == "ok" else "estimated"
         )

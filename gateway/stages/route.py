@@ -111,33 +111,32 @@ class Route:
 
 
 def explain(error: NoCandidateError, request: Request) -> GatewayError:
-    """What the caller can do about it. The first that applies: what a later one says may follow from it."""
-    reasons = {why for _, why in error.dropped}
-    for why in sorted(reasons):
-        if why.startswith(constraints.ABILITY):
-            ability = why.removeprefix(constraints.ABILITY)
-            return InvalidRequestError(
-                f"No model that you may use here can do {ability!r}.",
-                code="unsupported_value",
-                param=_FIELD_OF.get(ability, "messages"),
-            )
-    if constraints.CONTEXT in reasons:
+    """What the caller can do about the rule that stopped the candidate which came furthest."""
+    why = constraints.decisive(error.dropped) or ""
+    if why.startswith(constraints.ABILITY):
+        ability = why.removeprefix(constraints.ABILITY)
+        return InvalidRequestError(
+            f"No model that you may use here can do {ability!r}.",
+            code="unsupported_value",
+            param=_FIELD_OF.get(ability, "messages"),
+        )
+    if why == constraints.CONTEXT:
         return InvalidRequestError(
             f"The request is about {request.input_tokens} tokens long, which with the answer is more than the context "
             "window of any model that you may use here.",
             code="context_length_exceeded",
             param="messages",
         )
-    if constraints.OUTPUT in reasons:
+    if why == constraints.OUTPUT:
         return InvalidRequestError(
             f"No model that you may use here writes answers of {request.output_tokens} tokens.",
-            param="max_completion_tokens" if "max_completion_tokens" in request.body else "max_tokens",
+            param=request.output_field,
         )
-    if constraints.BUDGET in reasons:
+    if why == constraints.BUDGET:
         return QuotaExhaustedError(
             "What is left of this month's budget has no room for this request; an administrator can raise it."
         )
-    if constraints.HEALTH in reasons:
+    if why == constraints.HEALTH:
         return UnavailableError(
             "No upstream for this request is healthy at the moment. Try again shortly.",
             code="no_healthy_upstream",

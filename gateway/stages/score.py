@@ -6,6 +6,7 @@ from gateway.catalogue import Offer
 from gateway.clock import Clock
 from gateway.scoring.contract import Scorable, Scorer
 from gateway.scoring.prompt import prompt_of
+from gateway.scoring.quality import p_good
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Request
@@ -49,7 +50,11 @@ class ScoreStage:
         return score
 
     def _default(self, scorables: Sequence[Scorable]) -> Score:
-        return Score(complexity=self._fallback, p_good={s.id: 0.5 for s in scorables}, is_degraded=True)
+        return Score(
+            complexity=self._fallback,
+            p_good={scorable.id: p_good(self._fallback, scorable) for scorable in scorables},
+            is_degraded=True,
+        )
 
     def _scorables_of(self, offers: tuple[Offer, ...]) -> tuple[Scorable, ...]:
         found = self._scorables.get(offers)

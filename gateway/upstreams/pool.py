@@ -114,9 +114,9 @@ class Member:
 def _read_key(name: str, settings: UpstreamConfig) -> str:
     where = f"upstreams.{name}"
     key = read_secret(env=settings.api_key_env, file=settings.api_key_file, where=where)
-    if not key and not _is_loopback(settings.base_url):
+    if not key and not settings.keyless and not _is_loopback(settings.base_url):
         raise ConfigError(
-            f"{where}: name its key with `api_key_env` or `api_key_file`; only servers on this machine need none"
+            f"{where}: name its key with `api_key_env` or `api_key_file`, or say `keyless: true` if it wants none"
         )
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(
