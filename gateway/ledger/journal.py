@@ -183,16 +183,15 @@ class FileJournal:
     async def recover(self) -> Recovery:
         """Adopt what dead processes left; it stays on disk until `discard_recovered`."""
         recovery = await asyncio.to_thread(self._folder.adopt)
-        self._recovered_entries = recovery.entries
+        self._recovered_entries += sum(len(closing.entries) for closing in recovery.closings)
         return recovery
 
-    def mark_recovered_posted(self) -> None:
-        """Everything that `recover` returned is in the ledger."""
-        self._recovered_entries = 0
+    def mark_recovered_posted(self, entries: int) -> None:
+        self._recovered_entries -= entries
 
     async def discard_recovered(self) -> None:
-        """Delete what `recover` adopted, once it is posted."""
-        if self._folder.has_adopted and not self._recovered_entries:
+        """Everything that `recover` returned so far is in the ledger: delete it."""
+        if self._folder.has_adopted:
             await asyncio.to_thread(self._folder.discard_adopted)
 
     async def set_aside(self, entries: Iterable[Entry]) -> Path:

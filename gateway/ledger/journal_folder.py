@@ -25,10 +25,6 @@ class Recovery(msgspec.Struct, frozen=True):
     closings: tuple[Closing, ...]
     damage: tuple[Damage, ...]
 
-    @property
-    def entries(self) -> int:
-        return sum(len(closing.entries) for closing in self.closings)
-
 
 class _Estate(msgspec.Struct, frozen=True):
     """A process's files and the lock on them, which is ours now."""

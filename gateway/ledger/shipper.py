@@ -57,8 +57,9 @@ class Shipper:
         self._slowest_s = slowest_s
         self._batch = batch
         self._failpoints = failpoints or Failpoints()
+        self._shipping = asyncio.Lock()
         self._posting = asyncio.Lock()
-        self._recovered: Recovery | None = None
+        self._recovered: list[Closing] = []
         self._late: dict[str, _Late] = {}
 
     @property
@@ -74,12 +75,15 @@ class Shipper:
 
     async def recover(self) -> Recovery:
         """At start: adopt what dead processes left, settle and post it. With the database away, `run` does it later."""
-        recovered = self._recovered = await self._journal.recover()
+        # Not during a round: it would delete what was adopted and is not known to it yet.
+        async with self._shipping:
+            recovery = await self._journal.recover()
+            self._recovered += recovery.closings
         try:
             await self.ship()
         except DatabaseUnavailableError as exc:
-            self._log.warning("ship.recovery_waits", requests=len(recovered.closings), error=str(exc))
-        return recovered
+            self._log.warning("ship.recovery_waits", requests=len(self._recovered), error=str(exc))
+        return recovery
 
     async def run(self) -> None:
         """For ever; cancel it to stop, then `ship` once more."""
@@ -98,27 +102,29 @@ class Shipper:
 
     async def ship(self) -> None:
         """One round: post what waits, settle what is late, delete what nobody needs. Raises DatabaseUnavailableError."""
-        if self._recovered is not None:
-            await self._replay(self._recovered.closings)
-            self._recovered = None
-        await self.flush()
-        await self._settle_late()
-        await self._journal.discard_posted()
-        # A dead process's settlement that is still owed is known to its segments alone.
-        if not self._late:
-            await self._journal.discard_recovered()
+        async with self._shipping:
+            await self._replay()
+            await self.flush()
+            await self._settle_late()
+            await self._journal.discard_posted()
+            # A dead process's settlement that is still owed is known to its segments alone.
+            if not self._late and not self._recovered:
+                await self._journal.discard_recovered()
 
     async def flush(self) -> None:
         """Whatever was concluded before the call is in the ledger. Raises DatabaseUnavailableError."""
         target = self._journal.concluded
-        # Nothing is settled inside: that may rebuild counters, which calls this.
+        # A lock of its own: settling may rebuild counters, and that calls this.
         async with self._posting:
             while self._journal.posted < target:
                 closings = self._journal.waiting(self._batch)
                 await self._post(closings)
                 self._journal.mark_posted(len(closings))
 
-    async def _replay(self, closings: tuple[Closing, ...]) -> None:
+    async def _replay(self) -> None:
+        closings = list(self._recovered)
+        if not closings:
+            return
         ids = [closing.settlement.request_id for closing in closings]
         posted = await asyncio.to_thread(self._store.posted, ids)
         await self._settle_all(
@@ -129,9 +135,9 @@ class Shipper:
         new = [closing for closing in closings if closing.settlement.request_id not in posted]
         for start in range(0, len(new), self._batch):
             await self._post(new[start : start + self._batch])
-        self._journal.mark_recovered_posted()
-        if closings:
-            self._log.info("ship.recovered", requests=len(closings), posted=len(new))
+        del self._recovered[: len(closings)]
+        self._journal.mark_recovered_posted(sum(len(closing.entries) for closing in closings))
+        self._log.info("ship.recovered", requests=len(closings), posted=len(new))
 
     async def _settle_all(self, settlements: Iterable[Settlement]) -> None:
         remaining = iter(settlements)

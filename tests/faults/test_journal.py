@@ -221,7 +221,8 @@ async def test_the_next_process_adopts_what_a_dead_one_owed(open_journal, folder
     assert recovery.closings[0] == closing("known")
     assert recovery.closings[1].entries[0].outcome == "lost"
     assert journal.unshipped == 2
-    journal.mark_recovered_posted()
+    journal.mark_recovered_posted(2)
+    assert journal.unshipped == 0
     await journal.discard_recovered()
     await journal.close()
     assert list(folder.iterdir()) == []
@@ -347,7 +348,6 @@ async def test_a_damaged_journal_is_reported_and_the_rest_of_it_recovered(open_j
     assert recovery.closings == (closing("sound"),)
     assert [one.kind for one in recovery.damage] == ["torn"]
     assert log.events == ["journal.damaged"]
-    journal.mark_recovered_posted()
     await journal.discard_recovered()
     assert recovery.damage[0].path.exists()
 
