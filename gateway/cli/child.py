@@ -1,0 +1,95 @@
+"""One process that `weighbridge up` runs: it ends when we end, writes into a log of its own, and is stopped in time."""
+
+import http.client
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gateway.clock import Clock
+from gateway.limits.embedded import die_with_parent
+
+MAX_LOG_BYTES = 20_000_000
+_POLL_S = 0.05
+_PROBE_S = 1.0
+_TAIL_BYTES = 8_000
+
+
+class Child:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        probe: tuple[str, int, str],
+        stop_s: float,
+        clock: Clock,
+    ) -> None:
+        """`probe` is host, port and path of what answers 200 once it is ready."""
+        self.name = name
+        self.log = log
+        self._command = command
+        self._probe = probe
+        self._stop_s = stop_s
+        self._clock = clock
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs, and before it was started."""
+        return self._process.poll() if self._process else None
+
+    def start(self) -> None:
+        self.log.parent.mkdir(exist_ok=True)
+        self.rotate_log()
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(  # noqa: S603 - our own modules, no shell
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us: parts are stopped in order.
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - it makes two system calls and takes no lock
+            )
+
+    def is_ready(self) -> bool:
+        host, port, path = self._probe
+        connection = http.client.HTTPConnection(host, port, timeout=_PROBE_S)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def stop(self, is_hurried: Callable[[], bool]) -> None:
+        """Asks, waits, and kills what has not ended in time, or when somebody is in a hurry."""
+        process = self._process
+        if process is None:
+            return
+        process.terminate()
+        deadline = self._clock.monotonic() + self._stop_s
+        while process.poll() is None and self._clock.monotonic() < deadline and not is_hurried():
+            time.sleep(_POLL_S)
+        process.kill()
+        process.wait()
+
+    def last_lines(self, count: int) -> list[str]:
+        """Of what it wrote in this run."""
+        with self.log.open("rb") as log:
+            size = log.seek(0, 2)
+            log.seek(max(self._log_start if self._log_start <= size else 0, size - _TAIL_BYTES))
+            text = log.read().decode(errors="replace")
+        return [line for line in text.splitlines() if line.strip()][-count:]
+
+    def rotate_log(self) -> None:
+        """One older piece is kept. The process appends, so that it writes on in the emptied file."""
+        if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            with self.log.open("r+b") as log:
+                log.truncate()

@@ -1,0 +1,18 @@
+"""What a person sees while things start: on standard error, so that standard output holds the result alone."""
+
+import sys
+
+from gateway.clock import Clock
+
+
+class Progress:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began = clock.monotonic()
+
+    def done(self, what: str) -> None:
+        self.say(f"{self._clock.monotonic() - self._began:5.1f} s  {what}")
+
+    def say(self, *lines: str) -> None:
+        for line in lines:
+            print(f"weighbridge: {line}", file=sys.stderr, flush=True)
