@@ -7,7 +7,9 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from gateway.api.render import render
-from gateway.errors import GatewayError, InternalError, InvalidRequestError, NotFoundError
+from gateway.errors import GatewayError, InternalError, InvalidRequestError, NotFoundError, UnavailableError
+from gateway.ledger.account_records import AccountError
+from gateway.ledger.database import DatabaseUnavailableError
 from gateway.telemetry.logs import Logger
 
 ErrorHandler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
@@ -37,6 +39,14 @@ def error_handler(new_id: Callable[[], str], log: Logger) -> ErrorHandler:
 def translate(exc: Exception, request: Request[Any, Any, Any]) -> GatewayError:
     if isinstance(exc, GatewayError):
         return exc
+    if isinstance(exc, AccountError):
+        return _account_error(exc)
+    if isinstance(exc, DatabaseUnavailableError):
+        return UnavailableError(
+            "The database cannot be reached at the moment. Try again shortly.",
+            code="database_unavailable",
+            retry_after_s=2,
+        )
     if isinstance(exc, ValidationException):
         return InvalidRequestError(_first_problem(exc))
     if not isinstance(exc, HTTPException) or exc.status_code >= 500:
@@ -53,6 +63,14 @@ def translate(exc: Exception, request: Request[Any, Any, Any]) -> GatewayError:
             headers=dict(exc.headers or {}),
         )
     return InvalidRequestError(exc.detail or "The request is invalid.", status=exc.status_code)
+
+
+def _account_error(exc: AccountError) -> GatewayError:
+    if exc.kind == "unknown":
+        return NotFoundError(str(exc), param=exc.field)
+    if exc.kind == "exists":
+        return InvalidRequestError(str(exc), status=409, code="already_exists", param=exc.field)
+    return InvalidRequestError(str(exc), param=exc.field)
 
 
 def _first_problem(exc: ValidationException) -> str:
