@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from gateway.clock import Clock
 from gateway.ledger.contract import Closing, Intent, JournalUnavailableError
 from gateway.ledger.journal_folder import JournalFolder, Recovery
-from gateway.ledger.segments import ClosingRecord, IntentRecord, ProgressRecord, Segment, encode
+from gateway.ledger.segments import ClosingRecord, IntentRecord, ProgressRecord, Segment, delete, encode
 from gateway.telemetry.logs import Logger
 from gateway.values import Entry
 
@@ -178,7 +178,7 @@ class FileJournal:
         while len(self._segments) > 1 and self._segments[0].pins == 0:
             dead.append(self._segments.popleft().path)
         if dead:
-            await asyncio.to_thread(_delete, dead)
+            await asyncio.to_thread(delete, dead)
 
     async def recover(self) -> Recovery:
         """Adopt what dead processes left; it stays on disk until `discard_recovered`."""
@@ -306,8 +306,3 @@ class FileJournal:
         self._waiting.append(_Waiting(closing, pinned, since))
         self._waiting_entries += len(closing.entries)
         self._concluded += 1
-
-
-def _delete(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ import msgspec
 from gateway.errors import ConfigError
 from gateway.ledger.contract import Closing
 from gateway.ledger.recovery import closings
-from gateway.ledger.segments import Damage, read
+from gateway.ledger.segments import Damage, delete, read
 from gateway.telemetry.logs import Logger
 from gateway.values import Entry
 
@@ -34,10 +34,8 @@ class _Estate(msgspec.Struct, frozen=True):
     segments: list[Path]
 
     def delete(self) -> None:
-        for path in self.segments:
-            path.unlink(missing_ok=True)
-        # Last: without it nobody would look for the segments.
-        self.lock.unlink(missing_ok=True)
+        # The lock goes last: without it nobody would look for the segments.
+        delete([*self.segments, self.lock])
         os.close(self.lock_fd)
 
 

@@ -7,6 +7,8 @@ first bad record.
 import os
 import struct
 import zlib
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -101,6 +103,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def delete(paths: Iterable[Path]) -> None:
+    for path in paths:
+        # A file that stays is replayed at the next start, which changes nothing.
+        with suppress(OSError):
+            path.unlink()
 
 
 class Segment:
