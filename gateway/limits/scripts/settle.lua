@@ -14,7 +14,7 @@ local function correct_rates(row)
     local key, second = scope[3], scope[4]
     if key and (tokens ~= 0 or not counts) then
       local rates = read_rates(key, now)
-      if second > rates.second - SECONDS then
+      if second > rates.second - SECONDS and second <= rates.second then
         add_to_rates(rates, second, counts and 0 or -1, tokens)
       end
     end
