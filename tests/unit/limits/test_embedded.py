@@ -11,10 +11,9 @@ import pytest
 import redis
 
 from gateway.clock import SystemClock
-from gateway.config import parse
 from gateway.errors import ConfigError
 from gateway.limits.client import StoreClient
-from gateway.limits.embedded import EmbeddedStore, embedded_stores, server_binary
+from gateway.limits.embedded import EmbeddedStore, server_binary
 
 
 def _ask(store: EmbeddedStore, *command: str) -> object:
@@ -135,19 +134,3 @@ def test_a_server_on_the_path_will_do(tmp_path: Path) -> None:
     found.touch(mode=0o755)
 
     assert server_binary(package="no_such_wheel", path=str(tmp_path)) == found
-
-
-def test_only_what_the_configuration_calls_embedded_is_started(tmp_path: Path) -> None:
-    config = parse(
-        f"""
-        data_dir: {tmp_path}
-        cache: {{url: "redis://cache.example/1"}}
-        upstreams: {{a: {{base_url: "http://localhost/v1", models: {{m: {{size: small, free: true}}}}}}}}
-        """
-    )
-
-    with embedded_stores(config) as urls:
-        assert urls.limits == f"unix://{tmp_path / 'limits' / 'socket'}"
-        assert urls.cache == "redis://cache.example/1"
-
-    assert [path.name for path in tmp_path.iterdir()] == ["limits"]
