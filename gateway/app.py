@@ -128,7 +128,13 @@ class Gateway:
         errors = error_handler(ids, self.log)
         self.public = Litestar(
             [
-                chat_handler(pipeline, config.server, self.log, is_draining=lambda: self.is_draining),
+                chat_handler(
+                    pipeline,
+                    config.server,
+                    self.log,
+                    tasks=lambda: self._tasks,
+                    is_draining=lambda: self.is_draining,
+                ),
                 *model_handlers(self.catalogue, stages.authenticate, self.registry.names),
                 *self._probes(with_metrics=config.server.public_metrics),
             ],
@@ -163,10 +169,10 @@ class Gateway:
             stack.push_async_callback(self.journal.close)
             is_prepared = await self._prepare()
             stack.push_async_callback(self._last_flush)
-            async with asyncio.TaskGroup() as tasks:
-                background = [tasks.create_task(self.shipper.run())]
+            async with asyncio.TaskGroup() as self._tasks:
+                background = [self._tasks.create_task(self.shipper.run())]
                 if not is_prepared:
-                    background.append(tasks.create_task(self._prepare_later()))
+                    background.append(self._tasks.create_task(self._prepare_later()))
                 try:
                     yield
                 finally:
@@ -177,14 +183,10 @@ class Gateway:
         """What starting needs of the database. Without one the gateway starts all the same and tries again."""
         try:
             await anyio.to_thread.run_sync(self._prepare_database)
-            recovery = await self.shipper.recover()
+            await self.shipper.recover()
         except DatabaseUnavailableError as exc:
             self.log.error("start.database_unavailable", error=str(exc))
             return False
-        for damage in recovery.damage:
-            self.log.error("start.journal_damaged", damage=str(damage))
-        if recovery.closings:
-            self.log.warning("start.recovered", requests=len(recovery.closings))
         return True
 
     def _prepare_database(self) -> None:

@@ -1,8 +1,8 @@
 """One try of one candidate, as it goes, and what an attempt can turn into."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 
 import msgspec
 
@@ -76,20 +76,25 @@ class ClientGoneError(Exception):
     """The client hung up; there is nobody to answer."""
 
 
-@contextmanager
-def leaving(exchange: Exchange, patience: asyncio.Timeout, attempt: Attempt) -> Iterator[None]:
+class Leaving:
     """While inside, a client that hangs up ends the wait: at once, or when the upstream has had time to finish."""
-    offer = attempt.terms.offer
-    loop = asyncio.get_running_loop()
 
-    def leave() -> None:
-        patience.reschedule(loop.time() + (offer.drain_s if offer.on_disconnect == "drain" else 0.0))
+    __slots__ = ("_exchange", "_offer", "_patience")
 
-    exchange.when_gone(leave)
-    try:
-        yield
-    finally:
-        exchange.when_gone(None)
+    def __init__(self, exchange: Exchange, patience: asyncio.Timeout, attempt: Attempt) -> None:
+        self._exchange = exchange
+        self._patience = patience
+        self._offer = attempt.terms.offer
+
+    def __enter__(self) -> None:
+        self._exchange.when_gone(self._leave)
+
+    def __exit__(self, *_: object) -> None:
+        self._exchange.when_gone(None)
+
+    def _leave(self) -> None:
+        wait_s = self._offer.drain_s if self._offer.on_disconnect == "drain" else 0.0
+        self._patience.reschedule(asyncio.get_running_loop().time() + wait_s)
 
 
 def gone(attempt: Attempt) -> ClientGoneError:

@@ -36,8 +36,11 @@ class Server(_Section, frozen=True, kw_only=True):
     """Admin and finance listen here, apart from the apps. Keep it off public networks."""
     admin_port: Port = 8081
     max_body_bytes: Positive = 10_000_000
+    """Beyond it: 413."""
     max_header_bytes: Positive = 32_768
+    """Beyond it: 431."""
     body_timeout_s: Seconds = 10.0
+    """A body that takes longer to arrive gets 408."""
     drain_s: Seconds = 30.0
     """How long running requests may finish after SIGTERM."""
     public_metrics: bool = True
@@ -112,8 +115,11 @@ class Model(_Section, frozen=True, kw_only=True):
     free: bool = False
     """Says on purpose that it costs nothing. A model with neither price nor `free: true` is refused at start."""
     context_window: Positive = 8192
+    """Tokens of prompt and answer together; a longer request goes to another model, or gets 400."""
     max_output_tokens: Positive = 4096
     abilities: tuple[str, ...] = ()
+    """Of tools, vision, audio, json_object, json_schema, logprobs, reasoning. Who asks for one that is not there is
+    routed elsewhere, or gets 400; nothing is dropped in silence."""
     p_good: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     """A known accuracy on prompts of middling difficulty; empty: what its size is expected to reach."""
 
@@ -122,8 +128,11 @@ class Upstream(_Section, frozen=True, kw_only=True):
     base_url: str
     """Up to and including the version: `https://api.openai.com/v1`."""
     dialect: Literal["openai"] = "openai"
+    """What the server speaks. Anything that looks like OpenAI is `openai`."""
     api_key_env: str = ""
+    """Name of the environment variable that holds its key."""
     api_key_file: str = ""
+    """Or a file that holds it."""
     keyless: bool = False
     """Says on purpose that it wants no key. Only servers on this machine may go without either."""
     models: dict[ModelName, Model]
@@ -132,26 +141,35 @@ class Upstream(_Section, frozen=True, kw_only=True):
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     """When the client hangs up: stop the upstream at once, or read on to its own count of what it bills."""
     drain_s: Seconds = 30.0
+    """The most that draining may take; then it is stopped, and what it used is estimated."""
     connect_timeout_s: Seconds = 5.0
     first_event_timeout_s: Seconds = 60.0
+    """Of a stream: until its first event, after which there is no fallback any more."""
     gap_timeout_s: Seconds = 30.0
+    """Of a stream: between two events."""
     total_timeout_s: Seconds = 300.0
+    """For the whole attempt, streamed or not."""
     max_connections: Positive = 256
     max_reply_bytes: Positive = 16_777_216
     is_breaker_enabled: bool = True
+    """Leave it alone for a while after repeated failures."""
 
 
 class TierConfig(_Section, frozen=True, kw_only=True):
     priority: int = 0
+    """Higher is served first when something must wait."""
     sizes: tuple[Size, ...] = SIZES
+    """What its requests may be routed to."""
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
     concurrency: Positive | None = None
     requests_per_month: Positive | None = None
     budget_usd_per_month: Usd | None = None
     default_output_tokens: Positive = 1024
+    """The ceiling of an answer for which the caller names none: it bounds what must be held for it."""
     max_output_tokens: Positive = 8192
     max_choices: Positive = 4
+    """The largest `n`."""
 
 
 def shipped_tiers() -> dict[str, TierConfig]:

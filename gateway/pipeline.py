@@ -77,8 +77,9 @@ class Pipeline:
                 await self._answer(ticket, exchange, terms, attempts, key)
             finally:
                 # Whatever happened, and whoever left: the charge is written and the hold released.
-                with anyio.CancelScope(shield=True):
-                    await self._close(ticket, attempts)
+                if not ticket.is_settled:
+                    with anyio.CancelScope(shield=True):
+                        await self._close(ticket, attempts)
 
     async def _answer(
         self,

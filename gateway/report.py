@@ -1,8 +1,6 @@
 """What is told of a request: response headers, the log line, the metrics. One source for all three: the ticket."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from gateway.attempt import ClientGoneError
 from gateway.clock import Clock
@@ -22,25 +20,16 @@ class Report:
         self._metrics = metrics
         self._log = log
 
-    @contextmanager
-    def following(self, ticket: Ticket) -> Iterator[None]:
+    def following(self, ticket: Ticket) -> "_Following":
         """Counts the request while it runs and writes its one `request.done` line when it ends, however it ends."""
+        return _Following(self, ticket)
+
+    def begin(self) -> None:
         self._metrics.in_flight.inc()
-        code = None
-        try:
-            yield
-        except GatewayError as exc:
-            code, ticket.status = exc.code, exc.status
-            exc.headers.update(self.rate_headers(ticket))
-            raise
-        except ClientGoneError:
-            code, ticket.status = "client_gone", 499  # there is nobody left to answer
-        except BaseException:
-            code, ticket.status = "internal_error", 500
-            raise
-        finally:
-            self._metrics.in_flight.dec()
-            self._done(ticket, code)
+
+    def end(self, ticket: Ticket, code: str | None) -> None:
+        self._metrics.in_flight.dec()
+        self._done(ticket, code)
 
     def headers(self, ticket: Ticket) -> dict[str, str]:
         elapsed_ms = (self._clock.monotonic() - ticket.started) * 1000
@@ -131,6 +120,31 @@ class Report:
             upstream_ms=round(ticket.upstream_s * 1000, 1),
             duration_ms=round(seconds * 1000, 1),
         )
+
+
+class _Following:
+    """A class, because a generator costs twice as much and every request has one."""
+
+    __slots__ = ("_report", "_ticket")
+
+    def __init__(self, report: Report, ticket: Ticket) -> None:
+        self._report = report
+        self._ticket = ticket
+
+    def __enter__(self) -> None:
+        self._report.begin()
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        ticket, code = self._ticket, None
+        if isinstance(error, GatewayError):
+            code, ticket.status = error.code, error.status
+            error.headers.update(self._report.rate_headers(ticket))
+        elif isinstance(error, ClientGoneError):
+            code, ticket.status = "client_gone", 499
+        elif error is not None:
+            code, ticket.status = "internal_error", 500
+        self._report.end(ticket, code)
+        return code == "client_gone"  # there is nobody left to answer
 
 
 def _header_text(text: str) -> str:

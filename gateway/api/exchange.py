@@ -11,6 +11,8 @@ from gateway.attempt import ClientGoneError
 from gateway.errors import GatewayError, InvalidRequestError, RequestTimeoutError
 from gateway.ticket import Request
 
+_WATCH_AFTER_S = 0.05
+"""A whole reply that is out by then needs no watch, which is a task of its own. A stream has one from its start."""
 _DISCARD_S = 2.0
 _DISCARD_BYTES = 256_000_000
 
@@ -31,13 +33,14 @@ class AsgiExchange:
         max_body_bytes: int,
         body_timeout_s: float,
     ) -> None:
-        """`tasks` owns the watch for the client's leaving, which starts when the body is read."""
+        """`tasks` owns the watch for the client's leaving."""
         self._tasks = tasks
         self._receive = receive
         self._send = send
         self._decode = decode
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
+        self._timer: asyncio.TimerHandle | None = None
         self._watching: asyncio.Task[None] | None = None
         self._when_gone: Callable[[], None] | None = None
         self.headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
@@ -53,12 +56,18 @@ class AsgiExchange:
                 raw = await self._body()
         except TimeoutError as exc:
             raise RequestTimeoutError("The request's body did not arrive in time.") from exc
-        self._watching = self._tasks.create_task(self._watch())
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._start_watching)
         return self._decode(raw, headers)
 
     def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._watching is not None:
             self._watching.cancel()
+
+    def _start_watching(self) -> None:
+        if self._watching is None:
+            self._watching = self._tasks.create_task(self._watch())
 
     async def _body(self) -> bytes:
         pieces: list[bytes] = []
@@ -97,6 +106,7 @@ class AsgiExchange:
         await self.send(body, is_last=True)
 
     async def begin(self, headers: Mapping[str, str]) -> None:
+        self._start_watching()
         kind = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-cache"),

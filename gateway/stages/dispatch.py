@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from gateway.attempt import Attempt, ClientGoneError, Opened, Whole, gone, leaving
+from gateway.attempt import Attempt, ClientGoneError, Leaving, Opened, Whole, gone
 from gateway.catalogue import Terms
 from gateway.clock import Clock
 from gateway.entries import draft
@@ -105,7 +105,7 @@ class Dispatch:
     ) -> Whole:
         try:
             async with asyncio.timeout(None) as patience:
-                with leaving(exchange, patience, attempt):
+                with Leaving(exchange, patience, attempt):
                     reply = await upstream.complete(call)
         except TimeoutError as exc:
             raise gone(attempt) from exc
@@ -122,7 +122,7 @@ class Dispatch:
         events = upstream.stream(call)
         try:
             async with asyncio.timeout(None) as patience:
-                with leaving(exchange, patience, attempt):
+                with Leaving(exchange, patience, attempt):
                     first = await anext(events, None)
         except TimeoutError as exc:
             await events.aclose()
@@ -149,9 +149,10 @@ class Dispatch:
             price=attempt.terms.price,
             epoch=ticket.reservation.epoch,
         )
+        # Even if this task is cancelled while it waits: the record may become durable, and must be closed.
+        ticket.was_intended = True
         try:
             await self._journal.intend(intent)
-            ticket.was_intended = True
         except JournalUnavailableError as exc:
             self._metrics.degraded("journal")
             if is_paid:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from contextlib import aclosing
 
-from gateway.attempt import Attempt, Opened, gone, leaving
+from gateway.attempt import Attempt, Leaving, Opened, gone
 from gateway.catalogue import Terms
 from gateway.clock import Clock
 from gateway.failpoints import Failpoints
@@ -42,7 +42,7 @@ class Relay:
         try:
             with opened.pooled:
                 async with asyncio.timeout(self._total_s) as patience, aclosing(opened.rest):
-                    with leaving(exchange, patience, attempt):
+                    with Leaving(exchange, patience, attempt):
                         usage_chunk = await self._forward(opened, exchange, request, kept)
         except UpstreamError as exc:
             attempt.outcome = "interrupted"

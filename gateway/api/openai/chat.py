@@ -17,37 +17,42 @@ from gateway.ticket import Ticket
 
 
 def chat_handler(
-    pipeline: Pipeline, server: Server, log: Logger, *, is_draining: Callable[[], bool]
+    pipeline: Pipeline,
+    server: Server,
+    log: Logger,
+    *,
+    tasks: Callable[[], asyncio.TaskGroup],
+    is_draining: Callable[[], bool],
 ) -> ASGIRouteHandler:
+    """`tasks` gives the group that owns what a request starts beside itself, and outlives all requests."""
     decode = ChatDecoder()
 
     @asgi("/v1/chat/completions", copy_scope=False)
     async def chat_completions(scope: Scope, receive: Receive, send: Send) -> None:
         ticket = pipeline.ticket()
-        async with asyncio.TaskGroup() as tasks:
-            exchange = AsgiExchange(
-                scope,
-                receive,
-                send,
-                tasks,
-                decode,
-                max_body_bytes=server.max_body_bytes,
-                body_timeout_s=server.body_timeout_s,
-            )
-            try:
-                check_head(scope, server.max_header_bytes)
-                if is_draining():
-                    raise UnavailableError(
-                        "This gateway is shutting down; try again.", code="draining", retry_after_s=1
-                    )
-                await pipeline(ticket, exchange)
-            except GatewayError as error:
-                await exchange.refuse(error, ticket.request_id)
-            except Exception as exc:
-                log.error("chat.failed", request_id=ticket.request_id, exc_info=exc)
-                await exchange.refuse(_ours(ticket), ticket.request_id)
-            finally:
-                exchange.close()
+        exchange = AsgiExchange(
+            scope,
+            receive,
+            send,
+            tasks(),
+            decode,
+            max_body_bytes=server.max_body_bytes,
+            body_timeout_s=server.body_timeout_s,
+        )
+        try:
+            check_head(scope, server.max_header_bytes)
+            if is_draining():
+                raise UnavailableError(
+                    "This gateway is shutting down; try again.", code="draining", retry_after_s=1
+                )
+            await pipeline(ticket, exchange)
+        except GatewayError as error:
+            await exchange.refuse(error, ticket.request_id)
+        except Exception as exc:
+            log.error("chat.failed", request_id=ticket.request_id, exc_info=exc)
+            await exchange.refuse(_ours(ticket), ticket.request_id)
+        finally:
+            exchange.close()
 
     return chat_completions
 
