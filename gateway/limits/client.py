@@ -53,14 +53,19 @@ class _Call:
     __slots__ = ("args", "deadline", "future", "is_sent_whole", "keys", "packed", "script")
 
     def __init__(
-        self, script: Script | None, keys: Sequence[str], args: tuple[Arg, ...], deadline: float
+        self,
+        script: Script | None,
+        keys: Sequence[str],
+        args: tuple[Arg, ...],
+        deadline: float,
+        future: asyncio.Future[Any],
     ) -> None:
         self.script = script
         self.keys = keys
         self.args = args
         self.packed = _pack(args) if script is None else b""
         self.deadline = deadline
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.future = future
         self.is_sent_whole = False
         """The server does not know the script: send its text instead of its hash."""
 
@@ -168,7 +173,7 @@ class StoreClient:
         if not self._breaker.is_letting_through():
             raise StoreUnavailableError("the store has failed and is left alone for a moment")
         loop = asyncio.get_running_loop()
-        call = _Call(script, keys, args, loop.time() + self._timeout_s)
+        call = _Call(script, keys, args, loop.time() + self._timeout_s, loop.create_future())
         self._waiting.append(call)
         self._wake.set()
         if self._alarm is None:

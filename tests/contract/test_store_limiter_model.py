@@ -24,12 +24,12 @@ LIMITS: dict[ScopeId, Limits] = {
         requests_per_minute=6,
         tokens_per_minute=400,
         concurrency=5,
-        requests_per_month=20,
+        requests_per_month=9,
         budget_per_month=1000,
     ),
-    ("user", "ann"): Limits(requests_per_minute=4, budget_per_month=600),
+    ("user", "ann"): Limits(requests_per_minute=3, budget_per_month=600),
     ("user", "bob"): Limits(tokens_per_minute=250, concurrency=2),
-    ("key", "k1"): Limits(requests_per_month=8),
+    ("key", "k1"): Limits(requests_per_month=4),
     ("key", "k2"): Limits(),
 }
 
@@ -133,7 +133,7 @@ class LimiterMachine(RuleBasedStateMachine):
         user=st.sampled_from(["ann", "bob"]),
         key=st.sampled_from(["k1", "k2"]),
         dearest=st.integers(0, 300),
-        tokens=st.integers(0, 200),
+        tokens=st.integers(0, 90),
         ttl_s=st.sampled_from([1, 30, 3000]),
     )
     def reserve(self, user: str, key: str, dearest: int, tokens: int, ttl_s: int) -> None:

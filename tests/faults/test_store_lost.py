@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from gateway.clock import ManualClock, SystemClock
-from gateway.limits.client import StoreClient, StoreUnavailableError
+from gateway.limits.client import StoreClient, StoreRefusedError, StoreUnavailableError
 from gateway.limits.contract import Grant, LimiterUnavailableError
 from gateway.limits.redis import RedisLimiter
 from gateway.values import Limits, Spent
@@ -95,6 +95,24 @@ async def test_a_frozen_store_is_given_up_in_time_and_a_reserve_that_still_appli
 
         again = [await limiter.reserve(ask(f"r{i}", tenant=BUDGET, amounts=(60,))) for i in range(20)]
         assert sum(isinstance(answer, Grant) for answer in again) == 1
+
+
+@pytest.mark.fault("M19")
+async def test_a_store_that_is_out_of_memory_grants_nothing_and_still_settles(
+    own_store: Callable[..., StoreServer], ledger_says: LedgerSays
+) -> None:
+    server = own_store()
+    async with limiter_on(server.url, ledger_says) as limiter:
+        grant = await granted(limiter, ask("r0", tenant=BUDGET, amounts=(60,)))
+        server.admin.config_set("maxmemory", 1)
+
+        with pytest.raises(StoreRefusedError, match="maxmemory"):
+            await limiter.reserve(ask("r1", tenant=BUDGET, amounts=(1,)))
+        await limiter.settle(settlement("r0", grant, cost=50))
+
+        server.admin.config_set("maxmemory", 0)
+        await refused(limiter, ask("r1", tenant=BUDGET, amounts=(51,)))
+        await granted(limiter, ask("r1", tenant=BUDGET, amounts=(50,)))
 
 
 @pytest.mark.fault("M2")
