@@ -1,0 +1,332 @@
+"""`weighbridge up` as a person meets it: processes, exit codes, what stands on the screen, what is left behind."""
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.config import environment
+
+LIMIT_S = 60
+NO_WORKERS = """
+data_dir: {folder}
+server: {{port: {port}, admin_port: {admin_port}}}
+upstreams:
+  cloud:
+    base_url: http://127.0.0.1:9/v1
+    models:
+      cloud: {{size: cloud, price: {{input: 1, output: 2}}}}
+"""
+
+
+class Up:
+    """One run, with nothing of the machine's settings and a home of its own."""
+
+    def __init__(self, home: Path, *options: str) -> None:
+        self._stderr = (home / "stderr").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "gateway.cli", "up", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            cwd=home,
+            env={"PATH": environment()["PATH"], "HOME": str(home)},
+        )
+
+    @property
+    def said(self) -> list[str]:
+        self._stderr.seek(0)
+        return self._stderr.read().splitlines()
+
+    def facts(self) -> dict[str, Any]:
+        """What `--json` prints when all is up."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.said
+        facts: dict[str, Any] = json.loads(line)
+        return facts
+
+    def text(self) -> str:
+        assert self.process.stdout is not None
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line)
+            if "Ctrl-C" in line:
+                break
+        return "".join(lines)
+
+    def children(self) -> dict[int, str]:
+        pid = self.process.pid
+        pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return {int(pid): command_of(int(pid)) for pid in pids}
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(LIMIT_S)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self._stderr.close()
+
+
+@contextmanager
+def running(home: Path, *options: str) -> Iterator[Up]:
+    up = Up(home, *options)
+    try:
+        yield up
+    finally:
+        up.close()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Stores and a gateway, without a model."""
+    path = tmp_path / "config.yaml"
+    path.write_text(NO_WORKERS.format(folder=tmp_path / "data", port=free_port(), admin_port=free_port()))
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def left_behind(folder: Path) -> list[str]:
+    """The commands of processes that name the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in command:
+            found.append(command)
+    return found
+
+
+def wait_for_ends(pids: list[int]) -> None:
+    for fd in [os.pidfd_open(pid) for pid in pids]:
+        ended, _, _ = select.select([fd], [], [], LIMIT_S)
+        os.close(fd)
+        assert ended
+
+
+def test_ctrl_c_stops_everything_and_the_next_run_has_the_same_keys(tmp_path: Path, config: Path) -> None:
+    with running(tmp_path, "--config", str(config), "--json") as first:
+        before = first.facts()
+
+        code = first.stop()
+
+        assert code == 0
+        assert first.said[-1] == "weighbridge: stopped"
+        assert left_behind(tmp_path) == []
+    with running(tmp_path, "--config", str(config), "--json") as second:
+        assert second.facts() == before
+
+
+def test_a_revoked_key_is_replaced(tmp_path: Path, config: Path) -> None:
+    with running(tmp_path, "--config", str(config), "--json") as first:
+        before = first.facts()
+        key_id = before["api_key"].split("-")[2]
+        admin = {"authorization": f"Bearer {before['admin_key']}"}
+        httpx.delete(f"{before['admin_url']}/admin/keys/{key_id}", headers=admin).raise_for_status()
+        first.stop()
+
+    with running(tmp_path, "--config", str(config), "--json") as second:
+        after = second.facts()
+
+        models = httpx.get(
+            f"{after['base_url']}/models", headers={"authorization": f"Bearer {after['api_key']}"}
+        )
+    assert models.status_code == 200
+    assert after["api_key"] != before["api_key"]
+
+
+def test_two_of_them_do_not_share_a_folder(tmp_path: Path, config: Path) -> None:
+    with running(tmp_path, "--config", str(config), "--json") as first:
+        first.facts()
+        (tmp_path / "second").mkdir()
+
+        with running(tmp_path / "second", "--config", str(config)) as second:
+            code = second.process.wait(LIMIT_S)
+
+            assert code == 2
+            assert len(second.said) == 1
+            assert f"already runs in {tmp_path / 'data'} (process {first.process.pid})" in second.said[0]
+
+
+def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        with running(tmp_path, "--port", str(port)) as up:
+            code = up.process.wait(LIMIT_S)
+
+            assert code == 2
+            assert len(up.said) == 1
+            assert f"127.0.0.1:{port}" in up.said[0]
+            assert "--port N" in up.said[0]
+    assert left_behind(tmp_path) == []
+    assert not (tmp_path / ".local/share/weighbridge/config.yaml").exists()
+
+
+def test_a_taken_port_of_a_known_configuration_is_named_with_its_field(tmp_path: Path, config: Path) -> None:
+    port = int(re.findall(r"admin_port: (\d+)", config.read_text())[0])
+
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        running(tmp_path, "--config", str(config)) as up,
+    ):
+        code = up.process.wait(LIMIT_S)
+
+        assert code == 2
+        assert len(up.said) == 1
+        assert f"server.admin_port in {config}" in up.said[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (("size: cloud", "size: huge"), "upstreams.cloud.models.cloud.size"),
+        (("server: {", "server: {colour: red, "), "colour"),
+        (("upstreams:", "policies: {default: nosuch}\nupstreams:"), "nosuch"),
+        (("data_dir", "\tdata_dir"), "not valid YAML"),
+    ],
+    ids=["value", "field", "policy", "syntax"],
+)
+def test_a_broken_configuration_is_one_line_and_starts_nothing(
+    tmp_path: Path, config: Path, change: tuple[str, str], place: str
+) -> None:
+    config.write_text(config.read_text().replace(*change))
+
+    with running(tmp_path, "--config", str(config)) as up:
+        code = up.process.wait(LIMIT_S)
+
+        errors = [line for line in up.said if not re.match(r"weighbridge: +[0-9.]+ s  ", line)]
+        assert code == 2
+        assert len(errors) == 1
+        assert place in errors[0]
+    assert left_behind(tmp_path) == []
+
+
+def test_a_model_that_is_not_there_is_one_line_and_all_stops(tmp_path: Path, config: Path) -> None:
+    worker = f"workers:\n  own: {{model: {tmp_path}/none.gguf, serves: [own], port: {free_port()}}}\n"
+    config.write_text(config.read_text() + worker)
+
+    with running(tmp_path, "--config", str(config)) as up:
+        code = up.process.wait(LIMIT_S)
+
+        errors = [line for line in up.said if not re.match(r"weighbridge: +[0-9.]+ s  ", line)]
+        assert code == 2
+        assert errors == [
+            f"weighbridge: worker `own`: own: --model {tmp_path}/none.gguf: there is no such file"
+        ]
+    assert left_behind(tmp_path) == []
+
+
+def test_a_part_that_dies_is_named_and_the_rest_is_stopped(tmp_path: Path, config: Path) -> None:
+    with running(tmp_path, "--config", str(config), "--json") as up:
+        up.facts()
+        gateway = next(pid for pid, command in up.children().items() if " serve " in command)
+
+        os.kill(gateway, signal.SIGKILL)
+
+        assert up.process.wait(LIMIT_S) == 1
+        assert any("gateway: http://" in line and "exit code -9" in line for line in up.said)
+        assert up.said[-1] == "weighbridge: stopped"
+    assert left_behind(tmp_path) == []
+
+
+def test_a_store_that_dies_is_named_and_the_rest_is_stopped(tmp_path: Path, config: Path) -> None:
+    with running(tmp_path, "--config", str(config), "--json") as up:
+        up.facts()
+        store = next(pid for pid, command in up.children().items() if "/cache/" in command)
+
+        os.kill(store, signal.SIGKILL)
+
+        assert up.process.wait(LIMIT_S) == 1
+        assert "weighbridge: the store for cache ended by itself; stopping the rest" in up.said
+    assert left_behind(tmp_path) == []
+
+
+def test_nothing_outlives_it_even_when_it_is_killed(tmp_path: Path, config: Path) -> None:
+    with running(tmp_path, "--config", str(config), "--json") as up:
+        up.facts()
+        children = up.children()
+        assert len(children) == 3
+
+        up.process.kill()
+
+        wait_for_ends(list(children))
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (["--config", "nosuch.yaml"], "there is no such file"),
+        (["--config", "config.yaml", "--data-dir", "elsewhere"], "not both"),
+        (["--config", "config.yaml", "--port", "1"], "change server.port there"),
+        (["--data-dir", "/proc/nowhere"], "choose another with --data-dir"),
+    ],
+)
+def test_options_that_cannot_be_met_say_why(
+    tmp_path: Path, config: Path, options: list[str], hint: str
+) -> None:
+    with running(tmp_path, *options) as up:
+        code = up.process.wait(LIMIT_S)
+
+        assert code == 2
+        assert len(up.said) == 1
+        assert hint in up.said[0]
+
+
+@pytest.mark.model
+def test_what_the_first_run_prints_works_when_it_is_pasted(tmp_path: Path) -> None:
+    with running(tmp_path, "--port", "0", "--admin-port", "0") as up:
+        text = up.text()
+        exports = "\n".join(re.findall(r"^export .*$", text, re.MULTILINE))
+        curl, report_by_curl = re.findall(r"^curl .*$", text, re.MULTILINE)
+        python, report = re.findall(r"^/.*$", text, re.MULTILINE)
+
+        replies = [paste(tmp_path, exports, line) for line in (curl, python, report, report_by_curl)]
+
+        assert json.loads(replies[0])["choices"][0]["message"]["content"]
+        assert replies[1].strip()
+        assert re.search(r"^small +2 ", replies[2], re.MULTILINE)
+        assert json.loads(replies[3])["rows"][0]["requests"] == 2
+        assert up.stop(signal.SIGTERM) == 0
+    assert left_behind(tmp_path) == []
+
+
+def paste(home: Path, *lines: str) -> str:
+    result = subprocess.run(
+        ["bash", "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=home,
+        timeout=LIMIT_S,
+        env={"PATH": environment()["PATH"], "HOME": str(home)},
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
