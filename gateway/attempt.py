@@ -63,11 +63,11 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream whose first event has arrived: from here on there is no other candidate."""
+    """A stream whose first events have arrived: from here on there is no other candidate."""
 
     attempt: Attempt
-    first: Event | None
-    rest: AsyncGenerator[Event, None]
+    first: list[Event] | None
+    rest: AsyncGenerator[list[Event], None]
     pooled: ExitStack
     """To be closed with however the stream ends."""
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 pytest_plugins = [
-    # "tests.fixtures.stores",
+    "tests.fixtures.stores",
     "tests.fixtures.postgres",
     "tests.fixtures.scripted_upstream",
     "tests.fixtures.worker",
@@ -18,7 +18,15 @@ pytest_plugins = [
 settings.register_profile("here", deadline=None)
 settings.load_profile("here")
 
-_LEAKS = ("PYTHONDONTWRITEBYTECODE", "_PROXY", "_API_KEY", "_BASE_URL", "OPENAI_", "ANTHROPIC_", "WEIGHBRIDGE_")
+_LEAKS = (
+    "PYTHONDONTWRITEBYTECODE",
+    "_PROXY",
+    "_API_KEY",
+    "_BASE_URL",
+    "OPENAI_",
+    "ANTHROPIC_",
+    "WEIGHBRIDGE_",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -69,21 +69,26 @@ class Relay:
         rename = renaming(attempt.terms)
         usage_chunk = b""
         noted = attempt.began
-        event: Event | None = opened.first
-        while event is not None:
-            attempt.absorb(event)
-            framed = b"data: " + rename(event.data) + b"\n\n"
-            if event.is_usage_only:
-                usage_chunk = framed if request.wants_usage else b""
-            else:
+        events: list[Event] | None = opened.first
+        while events is not None:
+            # What arrived together leaves together: each write is a system call.
+            frames: list[bytes] = []
+            for event in events:
+                attempt.absorb(event)
+                framed = b"data: " + rename(event.data) + b"\n\n"
+                if event.is_usage_only:
+                    usage_chunk = framed if request.wants_usage else b""
+                else:
+                    frames.append(framed)
+            if frames:
                 if kept is not None:
-                    kept.append(framed)
-                await exchange.send(framed)
+                    kept.extend(frames)
+                await exchange.send(b"".join(frames) if len(frames) > 1 else frames[0])
             now = self._clock.monotonic()
             if now - noted >= _NOTE_EVERY_S:
                 noted = now
                 self._note(attempt)
-            event = await anext(opened.rest, None)
+            events = await anext(opened.rest, None)
         return usage_chunk
 
     def _note(self, attempt: Attempt) -> None:

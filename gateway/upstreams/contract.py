@@ -81,8 +81,8 @@ class Upstream(Protocol):
         """Raises UpstreamError only."""
         ...
 
-    def stream(self, call: UpstreamCall) -> AsyncGenerator[Event, None]:
-        """Yields events up to, not including, `[DONE]`. Raises UpstreamError only; a stream that ends without
+    def stream(self, call: UpstreamCall) -> AsyncGenerator[list[Event], None]:
+        """Yields the events that arrived together, up to, not including, `[DONE]`. Raises UpstreamError only; a stream that ends without
         `[DONE]` raises `interrupted`, and an error event raises too. Closing the iterator closes the connection."""
         ...
 

@@ -54,7 +54,7 @@ class OpenAIUpstream:
             text=text,
         )
 
-    async def stream(self, call: UpstreamCall) -> AsyncGenerator[Event, None]:
+    async def stream(self, call: UpstreamCall) -> AsyncGenerator[list[Event], None]:
         exchange = await self._transport.open(call, first_byte_s=self._config.first_event_timeout_s)
         parser = EventStreamParser()
         bad_events = 0
@@ -63,18 +63,27 @@ class OpenAIUpstream:
             if exchange.content_type in ("application/json", "text/html"):
                 raise await self._not_a_stream(exchange)
             while chunk := await exchange.read():
-                has_event = False
+                events: list[Event] = []
                 for data in parser.feed(chunk):
                     if data == b"[DONE]":
+                        if events:
+                            yield events
                         await exchange.end()
                         return
-                    event = self._read_event(data, exchange)
+                    try:
+                        event = self._read_event(data, exchange)
+                        if event is None and (bad_events := bad_events + 1) > MAX_BAD_EVENTS:
+                            raise exchange.failure("invalid", "its stream holds events that are not JSON")
+                    except UpstreamError:
+                        if events:
+                            has_begun = True
+                            yield events
+                        raise
                     if event is not None:
-                        has_begun = has_event = True
-                        yield event
-                    elif (bad_events := bad_events + 1) > MAX_BAD_EVENTS:
-                        raise exchange.failure("invalid", "its stream holds events that are not JSON")
-                if has_event:
+                        events.append(event)
+                if events:
+                    has_begun = True
+                    yield events
                     exchange.expect_within(self._config.gap_timeout_s)
             raise exchange.failure("interrupted", "it ended its stream before it was done")
         except EventTooLargeError as exc:

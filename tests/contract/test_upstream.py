@@ -18,7 +18,7 @@ from gateway.upstreams.openai import OpenAIUpstream
 from gateway.upstreams.transport import MAX_HEADER_BYTES, Transport
 from gateway.values import Usage
 from tests.fixtures.scripted_upstream import Attempt, ScriptedUpstream, Wire
-from tests.fixtures.upstream_calls import a_call, read
+from tests.fixtures.upstream_calls import a_call, one_by_one, read
 
 KEY = "sk-CANARY-1"
 Connect = Callable[..., Upstream]
@@ -81,7 +81,7 @@ async def test_an_event_is_handed_on_before_the_next_one_exists(
 ) -> None:
     gate = asyncio.Event()
     upstream.answers("Pa", "ris", hold={1: gate})
-    stream = client.stream(a_call(is_stream=True))
+    stream = one_by_one(client.stream(a_call(is_stream=True)))
 
     first = await anext(stream)
 
@@ -510,7 +510,7 @@ async def test_a_stream_that_falls_silent_is_given_up(
 ) -> None:
     upstream.hangs(after=1)
     client = connect(**{limit: 0.2})
-    stream = client.stream(a_call(is_stream=True))
+    stream = one_by_one(client.stream(a_call(is_stream=True)))
     first = await anext(stream)
 
     error = await failure(anext(stream))
@@ -547,7 +547,7 @@ async def test_a_slow_reader_is_not_the_upstreams_fault(upstream: ScriptedUpstre
     gate = asyncio.Event()
     upstream.answers("Pa", "ris", hold={1: gate})
     client = connect(gap_timeout_s=0.05)
-    stream = client.stream(a_call(is_stream=True))
+    stream = one_by_one(client.stream(a_call(is_stream=True)))
     await anext(stream)
     gate.set()
     await (await upstream.attempt(0)).ended.wait()
@@ -562,7 +562,7 @@ async def test_a_slow_reader_does_not_stretch_the_total(upstream: ScriptedUpstre
     gate = asyncio.Event()
     upstream.answers("Pa", "ris", hold={1: gate})
     client = connect(total_timeout_s=0.2)
-    stream = client.stream(a_call(is_stream=True))
+    stream = one_by_one(client.stream(a_call(is_stream=True)))
     await anext(stream)
     gate.set()
     await (await upstream.attempt(0)).ended.wait()
@@ -579,7 +579,7 @@ async def test_a_stream_that_breaks_off_is_interrupted(
     upstream: ScriptedUpstream, client: Upstream, how: Any
 ) -> None:
     upstream.breaks_off(how, after=2)
-    stream = client.stream(a_call(is_stream=True))
+    stream = one_by_one(client.stream(a_call(is_stream=True)))
 
     texts = [(await anext(stream)).text, (await anext(stream)).text]
     error = await failure(anext(stream))
@@ -656,7 +656,7 @@ async def test_an_error_inside_a_200_is_an_error(
 
 async def test_an_error_may_come_after_good_events(upstream: ScriptedUpstream, client: Upstream) -> None:
     upstream.reports_error(after=1)
-    stream = client.stream(a_call(is_stream=True))
+    stream = one_by_one(client.stream(a_call(is_stream=True)))
 
     first = await anext(stream)
     error = await failure(anext(stream))
@@ -679,7 +679,7 @@ async def test_a_web_page_is_not_an_answer(
 @pytest.mark.fault("M5")
 async def test_closing_a_stream_closes_the_connection(upstream: ScriptedUpstream, client: Upstream) -> None:
     upstream.hangs(after=1)
-    stream = client.stream(a_call(is_stream=True))
+    stream = one_by_one(client.stream(a_call(is_stream=True)))
     await anext(stream)
 
     await stream.aclose()  # type: ignore[attr-defined] # the contract promises an iterator that can be closed
@@ -724,7 +724,7 @@ async def test_a_call_that_finds_every_connection_taken_is_told_that_it_is_busy(
 ) -> None:
     upstream.hangs(after=1)
     client = connect(max_connections=1, connect_timeout_s=0.05)
-    holder = client.stream(a_call(is_stream=True))
+    holder = one_by_one(client.stream(a_call(is_stream=True)))
     await anext(holder)
 
     error = await failure(client.complete(a_call()))
@@ -736,7 +736,7 @@ async def test_a_call_that_finds_every_connection_taken_is_told_that_it_is_busy(
 async def test_a_place_given_back_is_there_for_the_next(upstream: ScriptedUpstream, connect: Connect) -> None:
     upstream.hangs(after=1, times=1)
     client = connect(max_connections=1)
-    holder = client.stream(a_call(is_stream=True))
+    holder = one_by_one(client.stream(a_call(is_stream=True)))
     await anext(holder)
     await holder.aclose()  # type: ignore[attr-defined] # the contract promises an iterator that can be closed
 
