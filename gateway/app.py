@@ -233,7 +233,9 @@ class Gateway:
                 self._resolve, clock, metrics, fresh_s=config.keys.cache_s, stale_s=config.keys.stale_s
             ),
             admit=Admit(self.limiter, self.catalogue, hold_s=round(total_s) + _HOLD_SPARE_S),
-            lookup=Lookup(cache, metrics, when=config.cache.when, revision=_revision(config)),
+            lookup=Lookup(
+                cache, metrics, when=config.cache.when, revision=_revision(config), tasks=lambda: self._tasks
+            ),
             score=ScoreStage(
                 LexicalScorer(),
                 clock,
@@ -263,7 +265,15 @@ class Gateway:
             ),
             relay=Relay(self.journal, clock, metrics, failpoints, total_s=total_s),
             meter=Meter(_TokenCounter(), metrics),
-            settle=Settle(self.journal, self.limiter, self.shipper, metrics, log, failpoints),
+            settle=Settle(
+                self.journal,
+                self.limiter,
+                self.shipper,
+                metrics,
+                log,
+                failpoints,
+                tasks=lambda: self._tasks,
+            ),
         )
 
     def _resolve(self, token: str) -> Caller | None:

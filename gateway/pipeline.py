@@ -97,7 +97,7 @@ class Pipeline:
             return
         body = msgspec.json.encode({**answer.reply.body, "model": answer.attempt.candidate.model})
         await self._close(ticket, attempts)
-        await self._keep(ticket, key, answer.attempt, (body,))
+        self._keep(ticket, key, answer.attempt, (body,))
         ticket.status = 200
         await exchange.reply(body, self._report.headers(ticket))
 
@@ -121,7 +121,7 @@ class Pipeline:
             ticket.upstream_s += self._clock.monotonic() - began
         await self._close(ticket, attempts)
         if kept is not None:
-            await self._keep(ticket, key, opened.attempt, (*kept, usage_chunk))
+            self._keep(ticket, key, opened.attempt, (*kept, usage_chunk))
         await exchange.send(usage_chunk + self._report.trailer(ticket) + _DONE, is_last=True)
 
     async def _replay(self, ticket: Ticket, exchange: Exchange, hit: CachedReply) -> None:
@@ -147,11 +147,9 @@ class Pipeline:
             ticket.entries.append(entry(ticket, attempt, usage))
         await self._stages.settle(ticket)
 
-    async def _keep(
-        self, ticket: Ticket, key: str | None, attempt: Attempt, chunks: tuple[bytes, ...]
-    ) -> None:
+    def _keep(self, ticket: Ticket, key: str | None, attempt: Attempt, chunks: tuple[bytes, ...]) -> None:
         if key and ticket.request and ticket.request.stores_cache and attempt.usage:
-            await self._stages.lookup.keep(
+            self._stages.lookup.keep(
                 ticket,
                 key,
                 candidate=attempt.candidate,

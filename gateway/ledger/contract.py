@@ -7,7 +7,18 @@ import msgspec
 from gateway.values import Entry, NanoUSD, Price, ScopeKind, Settlement, Spent
 
 Dimension = Literal["tenant", "user", "key", "model", "upstream", "size", "tier", "policy", "day", "month"]
-DIMENSIONS: tuple[Dimension, ...] = ("tenant", "user", "key", "model", "upstream", "size", "tier", "policy", "day", "month")
+DIMENSIONS: tuple[Dimension, ...] = (
+    "tenant",
+    "user",
+    "key",
+    "model",
+    "upstream",
+    "size",
+    "tier",
+    "policy",
+    "day",
+    "month",
+)
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):

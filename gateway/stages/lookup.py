@@ -1,6 +1,7 @@
 """Stage 3: a reply that this tenant already paid for. Only whole, clean answers are kept."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from gateway.cache.exact import CachedReply, CacheUnavailableError, ExactCache
@@ -20,7 +21,10 @@ class Lookup:
         *,
         when: Literal["deterministic", "always"],
         revision: str,
+        tasks: Callable[[], asyncio.TaskGroup],
     ) -> None:
+        """`tasks` gives the group that outlives all requests."""
+        self._tasks = tasks
         self._cache = cache
         self._metrics = metrics
         self._when = when
@@ -43,7 +47,7 @@ class Lookup:
             self._metrics.degraded("cache")
             return None
 
-    async def keep(
+    def keep(
         self,
         ticket: Ticket,
         key: str,
@@ -70,7 +74,10 @@ class Lookup:
             usage=usage,
             chunks=chunks,
         )
+        self._tasks().create_task(self._put(self._cache, reply))
+
+    async def _put(self, cache: ExactCache, reply: CachedReply) -> None:
         try:
-            await self._cache.put(reply)
+            await cache.put(reply)
         except CacheUnavailableError:
             self._metrics.degraded("cache")

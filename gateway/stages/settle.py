@@ -1,5 +1,7 @@
 """Stage 8: the end of every request that held a reservation: journal first, then the counters, then the ledger."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.failpoints import Failpoints
@@ -26,7 +28,10 @@ class Settle:
         metrics: Metrics,
         log: Logger,
         failpoints: Failpoints,
+        tasks: Callable[[], asyncio.TaskGroup],
     ) -> None:
+        """`tasks` gives the group that outlives all requests."""
+        self._tasks = tasks
         self._journal = journal
         self._limiter = limiter
         self._shipper = shipper
@@ -59,8 +64,9 @@ class Settle:
         if entries or ticket.was_intended:
             await self._record(Closing(entries=entries, settlement=settlement))
         self._failpoints.reach("after_journal")
-        await self._release(settlement)
-        self._failpoints.reach("after_counters")
+        # The counters do not hold up the reply. They are told before anything that the client sends next: what this
+        # process submits to the store keeps its order.
+        self._tasks().create_task(self._release(settlement))
         for entry in entries:
             usage = Usage(
                 input=entry.input_tokens,
@@ -89,3 +95,4 @@ class Settle:
         except LimiterUnavailableError:
             self._metrics.degraded("limits")
             self._shipper.settle_later(settlement)
+        self._failpoints.reach("after_counters")
