@@ -299,8 +299,8 @@ class Gateway:
         return any(self.pool.health(name)[0] for name in self.pool.names())
 
     def _refresh_gauges(self) -> None:
-        self.metrics.journal_unshipped.set(self.journal.unshipped)
-        self.metrics.log_lines_dropped.set(self.log_sink.dropped)
+        self.metrics.journal_unshipped = self.journal.unshipped
+        self.metrics.log_lines_dropped = self.log_sink.dropped
 
 
 def create_app(

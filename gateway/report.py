@@ -25,10 +25,10 @@ class Report:
         return _Following(self, ticket)
 
     def begin(self) -> None:
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight += 1
 
     def end(self, ticket: Ticket, code: str | None) -> None:
-        self._metrics.in_flight.dec()
+        self._metrics.in_flight -= 1
         self._done(ticket, code)
 
     def headers(self, ticket: Ticket) -> dict[str, str]:

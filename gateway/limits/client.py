@@ -23,7 +23,8 @@ from gateway.errors import ConfigError
 from gateway.limits.contract import LimiterUnavailableError
 
 _BATCH = 512
-_STALL_S = 0.01
+_LOOK_S = 0.004
+_LOOKS = 3
 
 Arg = bytes | str | int | float
 
@@ -129,6 +130,7 @@ class StoreClient:
         self._waiting: deque[_Call] = deque()
         self._sent: list[_Call] = []
         self._sent_at = 0.0
+        self._is_connecting = False
         self._patience: asyncio.Timeout | None = None
         self._wake = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
@@ -177,7 +179,7 @@ class StoreClient:
         self._waiting.append(call)
         self._wake.set()
         if self._alarm is None:
-            self._alarm = loop.call_at(call.deadline, self._on_alarm, call.deadline)
+            self._alarm = loop.call_at(call.deadline, self._on_alarm)
         return call.future
 
     async def _run(self) -> None:
@@ -197,6 +199,7 @@ class StoreClient:
             await self._connection.disconnect(nowait=True)
 
     async def _connect(self) -> Exception | None:
+        self._is_connecting = True
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
@@ -204,6 +207,8 @@ class StoreClient:
         except (RedisError, OSError, TimeoutError) as exc:
             await self._connection.disconnect(nowait=True)
             return exc
+        finally:
+            self._is_connecting = False
         return None
 
     async def _introduce(self) -> str:
@@ -288,25 +293,33 @@ class StoreClient:
                 call.future.set_exception(error)
                 call.future.exception()  # Retrieved, in case the caller is being cancelled at this very moment.
 
-    def _on_alarm(self, due: float, is_second_look: bool = False) -> None:
-        """Give up on what is overdue, and on the connection when it has not answered in time."""
+    def _on_alarm(self, looks: int = 0) -> None:
+        """Give up on what is overdue, if it is the store that is late.
+
+        A busy process is late itself: it has not sent yet, or the reply lies unread. So the store's time runs from
+        the sending, and it is given up only when further turns of the event loop have brought nothing either.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if now - due > _STALL_S and not is_second_look:
-            # This process was late itself: replies may lie in the socket. Let them be read first.
-            self._alarm = loop.call_later(_STALL_S, self._on_alarm, now + _STALL_S, True)
-            return
         pending = [call for call in chain(self._sent, self._waiting) if not call.future.done()]
-        self._fail((call for call in pending if call.deadline <= now), TimeoutError("no answer in time"))
-        next_due = [call.deadline for call in pending if call.deadline > now][:1]
-        if self._patience is not None:
-            patient_until = self._sent_at + self._timeout_s
-            if patient_until <= now:
+        overdue = [call for call in pending if call.deadline <= now]
+        stuck_at = (
+            self._sent_at + self._timeout_s if self._sent else now if self._is_connecting else now + _LOOK_S
+        )
+        if overdue and stuck_at <= now and looks >= _LOOKS:
+            self._fail(overdue, TimeoutError("no answer in time"))
+            if self._patience is not None:
                 self._patience.reschedule(now)
                 self._patience = None
-            else:
-                next_due.append(patient_until)
-        self._alarm = loop.call_at(min(next_due), self._on_alarm, min(next_due)) if next_due else None
+            pending, overdue, looks = [call for call in pending if call.deadline > now], [], 0
+        if not pending:
+            self._alarm = None
+        elif not overdue:
+            self._alarm = loop.call_at(min(call.deadline for call in pending), self._on_alarm)
+        elif stuck_at > now:
+            self._alarm = loop.call_at(stuck_at, self._on_alarm)
+        else:
+            self._alarm = loop.call_later(_LOOK_S, self._on_alarm, looks + 1)
 
 
 def _connection(url: str, connect_timeout_s: float) -> AbstractConnection:

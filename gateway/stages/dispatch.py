@@ -81,24 +81,35 @@ class Dispatch:
         self, ticket: Ticket, exchange: Exchange, attempt: Attempt, attempts: list[Attempt], deadline: float
     ) -> Whole | Opened:
         assert ticket.request  # noqa: S101 - made by an earlier stage
+        pooled = self._pool.attempt(attempt.candidate.upstream)
+        if not ticket.request.is_stream:
+            with pooled as upstream:
+                call = await self._prepare(ticket, attempt, attempts, deadline)
+                return await self._complete(upstream, call, exchange, attempt)
+        with ExitStack() as stack:
+            upstream = stack.enter_context(pooled)
+            call = await self._prepare(ticket, attempt, attempts, deadline)
+            return await self._open(upstream, call, exchange, attempt, stack)
+
+    async def _prepare(
+        self, ticket: Ticket, attempt: Attempt, attempts: list[Attempt], deadline: float
+    ) -> UpstreamCall:
+        """The call, once a record on disk says that it is made."""
+        assert ticket.request  # noqa: S101 - made by an earlier stage
         assert ticket.reservation  # noqa: S101 - likewise
-        with ExitStack() as pooled:
-            upstream = pooled.enter_context(self._pool.attempt(attempt.candidate.upstream))
-            await self._intend(ticket, attempt)
-            self._failpoints.reach("after_intent")
-            attempts.append(attempt)
-            call = UpstreamCall(
-                reservation=ticket.reservation,
-                upstream=attempt.candidate.upstream,
-                path=ticket.request.path,
-                body=upstream_body(ticket.request, attempt.terms),
-                deadline=deadline,
-            )
-            # The attempt's clock starts when it is sent: what came before is ours.
-            attempt.began = self._clock.monotonic()
-            if ticket.request.is_stream:
-                return await self._open(upstream, call, exchange, attempt, pooled)
-            return await self._complete(upstream, call, exchange, attempt)
+        await self._intend(ticket, attempt)
+        self._failpoints.reach("after_intent")
+        attempts.append(attempt)
+        call = UpstreamCall(
+            reservation=ticket.reservation,
+            upstream=attempt.candidate.upstream,
+            path=ticket.request.path,
+            body=upstream_body(ticket.request, attempt.terms),
+            deadline=deadline,
+        )
+        # The attempt's clock starts when it is sent: what came before is ours.
+        attempt.began = self._clock.monotonic()
+        return call
 
     async def _complete(
         self, upstream: Upstream, call: UpstreamCall, exchange: Exchange, attempt: Attempt

@@ -1,7 +1,6 @@
 """Every configured upstream, with its breaker and how many calls it is serving."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from yarl import URL
@@ -46,23 +45,12 @@ class UpstreamPool:
         member = self._members[name]
         return member.breaker is None or not member.breaker.is_open, member.in_flight
 
-    @contextmanager
-    def attempt(self, name: str) -> Iterator[Upstream]:
-        """The upstream for one call, made and read to its end inside the block.
+    def attempt(self, name: str) -> "PooledAttempt":
+        """A context that gives the upstream for one call, made and read to its end inside the block.
 
-        Raises UpstreamError while the upstream is being left alone.
+        Entering raises UpstreamError while the upstream is being left alone.
         """
-        if not self.permit(name):
-            raise UpstreamError("busy", f"{name} is being left alone after failures")
-        try:
-            yield self.get(name)
-        except UpstreamError as error:
-            self.record(name, error)
-            raise
-        except BaseException:
-            self.release(name)
-            raise
-        self.record(name, None)
+        return PooledAttempt(self, name)
 
     def permit(self, name: str) -> bool:
         """Leave to make one call; `record` or `release` must follow it. False while the upstream rests."""
@@ -98,6 +86,27 @@ class UpstreamPool:
     async def close(self) -> None:
         for member in self._members.values():
             await member.upstream.close()
+
+
+class PooledAttempt:
+    """A class, because a generator costs twice as much and every attempt has one."""
+
+    __slots__ = ("_name", "_pool")
+
+    def __init__(self, pool: UpstreamPool, name: str) -> None:
+        self._pool = pool
+        self._name = name
+
+    def __enter__(self) -> Upstream:
+        if not self._pool.permit(self._name):
+            raise UpstreamError("busy", f"{self._name} is being left alone after failures")
+        return self._pool.get(self._name)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None or isinstance(error, UpstreamError):
+            self._pool.record(self._name, error)
+        else:
+            self._pool.release(self._name)
 
 
 class Member:
