@@ -59,13 +59,14 @@ class Pipeline:
             ticket.request = await exchange.read()
             offers = self._catalogue.offers(ticket.request.model, ticket.caller.tier)
             stages.route.policy(ticket.request.model)
+            key = stages.lookup.key(ticket.caller, ticket.request)
+            asked = stages.lookup.ask(ticket.caller, ticket.request, key)
             ticket.reservation, terms = await stages.admit(
                 ticket.request_id, ticket.caller, ticket.request, offers
             )
             attempts: list[Attempt] = []
             try:
-                key = stages.lookup.key(ticket.caller, ticket.request)
-                hit = await stages.lookup(ticket.caller, ticket.request, key) if key else None
+                hit = await stages.lookup(ticket.caller, key, asked)
                 if hit is not None:
                     await self._replay(ticket, exchange, hit)
                     return

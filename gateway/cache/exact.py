@@ -1,6 +1,7 @@
 """Replies to the very same request of the very same tenant. The tenant is in the key and again in the value."""
 
 import hashlib
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 import msgspec
@@ -26,15 +27,15 @@ class CachedReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplyStore(Protocol):
-    """A key-value store with expiry. Raises CacheUnavailableError."""
+    """A key-value store with expiry."""
 
-    async def get(self, key: bytes) -> bytes | None: ...
+    def get(self, key: bytes) -> Awaitable[bytes | None]:
+        """Asked at once, awaited later. Raises ConnectionError."""
+        ...
 
-    async def put(self, key: bytes, value: bytes, ttl_s: int) -> None: ...
-
-
-class CacheUnavailableError(Exception):
-    """The store did not answer in time. For a cache that is a miss."""
+    async def put(self, key: bytes, value: bytes, ttl_s: int) -> None:
+        """Raises ConnectionError."""
+        ...
 
 
 class ExactCache:
@@ -51,9 +52,12 @@ class ExactCache:
         relevant = {name: value for name, value in body.items() if name not in _IGNORED}
         return hashlib.sha256(self._canonical.encode((tenant, variant, relevant))).hexdigest()
 
-    async def get(self, tenant: str, key: str) -> CachedReply | None:
-        """Raises CacheUnavailableError. A value that is not this tenant's and this key's is not given out."""
-        raw = await self._store.get(_store_key(tenant, key))
+    def ask(self, tenant: str, key: str) -> Awaitable[bytes | None]:
+        """Awaiting it raises ConnectionError."""
+        return self._store.get(_store_key(tenant, key))
+
+    def read(self, raw: bytes | None, tenant: str, key: str) -> CachedReply | None:
+        """A value that is not this tenant's and this key's is not given out."""
         if raw is None:
             return None
         try:
@@ -63,7 +67,7 @@ class ExactCache:
         return found if found.tenant == tenant and found.key == key else None
 
     async def put(self, reply: CachedReply) -> None:
-        """Raises CacheUnavailableError. A reply that is too large is not kept."""
+        """Raises ConnectionError. A reply that is too large is not kept."""
         raw = self._encoder.encode(reply)
         if len(raw) <= self._max_entry_bytes:
             await self._store.put(_store_key(reply.tenant, reply.key), raw, self._ttl_s)

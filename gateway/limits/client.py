@@ -161,19 +161,19 @@ class StoreClient:
         """EVALSHA; the life of the server is put before `args`."""
         return await self._submit(script, keys, tuple(args))
 
-    async def execute(self, *args: Arg) -> Any:
-        """Any single command that does not block: bytes in, bytes out."""
-        return await self._submit(None, (), args)
+    def execute(self, *args: Arg) -> asyncio.Future[Any]:
+        """Any single command that does not block: bytes in, bytes out. It is on its way before it is awaited."""
+        return self._submit(None, (), args)
 
     def _submit(
         self, script: Script | None, keys: Sequence[str], args: tuple[Arg, ...]
     ) -> asyncio.Future[Any]:
         if self._link is None:
-            raise StoreUnavailableError("the client of the store is closed")
+            return _refused("the client of the store is closed")
         if len(self._waiting) >= self._max_pending:
-            raise StoreUnavailableError("too many commands wait for the store")
+            return _refused("too many commands wait for the store")
         if not self._breaker.is_letting_through():
-            raise StoreUnavailableError("the store has failed and is left alone for a moment")
+            return _refused("the store has failed and is left alone for a moment")
         loop = asyncio.get_running_loop()
         call = _Call(script, keys, args, loop.time() + self._timeout_s, loop.create_future())
         self._waiting.append(call)
@@ -320,6 +320,13 @@ class StoreClient:
             self._alarm = loop.call_at(stuck_at, self._on_alarm)
         else:
             self._alarm = loop.call_later(_LOOK_S, self._on_alarm, looks + 1)
+
+
+def _refused(why: str) -> asyncio.Future[Any]:
+    future = asyncio.get_running_loop().create_future()
+    future.set_exception(StoreUnavailableError(why))
+    future.exception()  # Retrieved: whoever asked may never look.
+    return future
 
 
 def _connection(url: str, connect_timeout_s: float) -> AbstractConnection:

@@ -1,10 +1,10 @@
 """Stage 3: a reply that this tenant already paid for. Only whole, clean answers are kept."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
-from gateway.cache.exact import CachedReply, CacheUnavailableError, ExactCache
+from gateway.cache.exact import CachedReply, ExactCache
 from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Request, Ticket
 from gateway.values import Caller, Usage
@@ -38,12 +38,20 @@ class Lookup:
         variant = f"{request.path}|{caller.tier.name}|{self._revision}"
         return self._cache.key(caller.tenant, request.body, variant=variant)
 
-    async def __call__(self, caller: Caller, request: Request, key: str) -> CachedReply | None:
-        if self._cache is None or request.skips_cache:
+    def ask(self, caller: Caller, request: Request, key: str | None) -> Awaitable[bytes | None] | None:
+        """The question is on its way while the request is admitted; nobody reads the answer before it is."""
+        if self._cache is None or key is None or request.skips_cache:
+            return None
+        return self._cache.ask(caller.tenant, key)
+
+    async def __call__(
+        self, caller: Caller, key: str | None, asked: Awaitable[bytes | None] | None
+    ) -> CachedReply | None:
+        if self._cache is None or key is None or asked is None:
             return None
         try:
-            return await self._cache.get(caller.tenant, key)
-        except CacheUnavailableError:
+            return self._cache.read(await asked, caller.tenant, key)
+        except ConnectionError:
             self._metrics.degraded("cache")
             return None
 
@@ -79,5 +87,5 @@ class Lookup:
     async def _put(self, cache: ExactCache, reply: CachedReply) -> None:
         try:
             await cache.put(reply)
-        except CacheUnavailableError:
+        except ConnectionError:
             self._metrics.degraded("cache")
