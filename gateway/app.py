@@ -45,7 +45,7 @@ from gateway.limits.client import StoreClient
 from gateway.limits.contract import LimiterUnavailableError
 from gateway.limits.failover import FailoverLimiter
 from gateway.limits.local import LocalLimiter
-from gateway.limits.redis import RedisLimiter
+from gateway.limits.redis import RedisLimiter, check_eviction
 from gateway.pipeline import Pipeline, Stages
 from gateway.report import Report
 from gateway.scoring.lexical import LexicalScorer
@@ -165,6 +165,7 @@ class Gateway:
             stack.push_async_callback(self.pool.close)
             await stack.enter_async_context(self.limits_client)
             await stack.enter_async_context(self.cache_client)
+            await self._check_limits_store()
             await self.journal.start()
             stack.push_async_callback(self.journal.close)
             is_prepared = await self._prepare()
@@ -178,6 +179,16 @@ class Gateway:
                 finally:
                     for task in background:
                         task.cancel()
+
+    async def _check_limits_store(self) -> None:
+        """Raises ConfigError for a store that would push counters out. One that is away is not asked."""
+        try:
+            is_sure = await check_eviction(self.limits_client)
+        except LimiterUnavailableError as exc:
+            self.log.error("start.limits_unavailable", error=str(exc))
+            return
+        if not is_sure:
+            self.log.warning("start.limits_eviction_unknown")
 
     async def _prepare(self) -> bool:
         """What starting needs of the database. Without one the gateway starts all the same and tries again."""

@@ -7,6 +7,7 @@ import anyio
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from gateway.api.operators import OPEN
 from gateway.telemetry.metrics import Metrics
 
 Check = Callable[[], Awaitable[bool]]
@@ -14,11 +15,11 @@ _CHECK_S = 1.0
 
 
 def probes(checks: Mapping[str, Check], *, is_draining: Callable[[], bool]) -> list[HTTPRouteHandler]:
-    @get("/healthz")
+    @get("/healthz", opt=OPEN)
     async def alive() -> dict[str, str]:
         return {"status": "alive"}
 
-    @get("/readyz")
+    @get("/readyz", opt=OPEN)
     async def ready() -> Response[dict[str, Any]]:
         if is_draining():
             return Response({"status": "draining"}, status_code=503)
@@ -39,7 +40,7 @@ def probes(checks: Mapping[str, Check], *, is_draining: Callable[[], bool]) -> l
 
 
 def metrics_page(metrics: Metrics, refresh: Callable[[], None]) -> HTTPRouteHandler:
-    @get("/metrics", media_type=MediaType.TEXT)
+    @get("/metrics", media_type=MediaType.TEXT, opt=OPEN)
     async def page() -> Response[bytes]:
         refresh()
         return Response(

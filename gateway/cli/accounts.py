@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gateway.cli.serve import config_path
+from gateway.cli.places import config_path
 from gateway.clock import SystemClock
 from gateway.config import Config, load
 from gateway.errors import ConfigError

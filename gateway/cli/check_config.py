@@ -7,7 +7,7 @@ import sys
 import msgspec
 
 from gateway.app import create_app
-from gateway.cli.serve import config_path
+from gateway.cli.places import config_path
 from gateway.cli.stores import configured_stores
 from gateway.config import load
 from gateway.errors import ConfigError

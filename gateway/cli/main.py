@@ -133,7 +133,7 @@ def _serve(commands: "_Commands[argparse.ArgumentParser]") -> None:
 
 def _exec_worker(argv: Sequence[str]) -> int:
     """A worker shares no code with the gateway: this process becomes one."""
-    os.execv(sys.executable, [sys.executable, "-m", "workers", *argv])  # noqa: S606 - our own module, no shell
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "workers", *argv])  # noqa: S606 - our own module, no shell
 
 
 def _check_config(commands: "_Commands[argparse.ArgumentParser]") -> None:

@@ -16,17 +16,13 @@ import uvloop
 from litestar import Litestar
 
 from gateway.app import Gateway, create_app
+from gateway.cli.places import bound, config_path
 from gateway.cli.stores import opened_stores
-from gateway.config import Config, default_data_dir, environment, load
+from gateway.config import Config, environment, load
 from gateway.errors import ConfigError
 from gateway.failpoints import Failpoints
 
 _KEEP_ALIVE_S = 75
-
-
-def config_path(args: argparse.Namespace) -> Path:
-    path: Path | None = args.config
-    return path or default_data_dir() / "config.yaml"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,25 +58,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-def bound(where: str, host: str, port: int) -> socket.socket:
-    """A socket that has its port before anything else is started. Raises ConfigError if it cannot."""
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as exc:
-        raise ConfigError(f"{where}: cannot listen on {host}: {exc.strerror}") from exc
-    sock = socket.socket(family, kind, proto)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind(address)
-    except OSError as exc:
-        sock.close()
-        raise ConfigError(
-            f"{where}: cannot listen on {host}:{port}: {exc.strerror}; stop what uses it, or choose another port"
-        ) from exc
-    sock.setblocking(False)
-    return sock
 
 
 def server_for(app: Litestar, config: Config) -> uvicorn.Server:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from gateway.cli import demo, welcome
 from gateway.cli.parts import PartEndedError, Parts, StopRequested
+from gateway.cli.places import bound
 from gateway.cli.progress import Progress
-from gateway.cli.serve import bound
 from gateway.cli.signals import Signals
 from gateway.clock import SystemClock
 from gateway.config import Config, default_data_dir, load, parse

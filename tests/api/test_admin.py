@@ -51,14 +51,9 @@ async def test_a_plan_can_be_edited_and_holds_at_once(
         changed = await admin.put(f"/admin/tiers/{name}", json=tier)
     key = await gateway.new_key("tiny", "free")
 
-    answers = []
+    body = {"model": "auto", "messages": HELLO}
     async with gateway.http(key) as http:
-        for _ in range(3):
-            answers.append(
-                (
-                    await http.post("/v1/chat/completions", json={"model": "auto", "messages": HELLO})
-                ).status_code
-            )
+        answers = [(await http.post("/v1/chat/completions", json=body)).status_code for _ in range(3)]
 
     assert changed.status_code == 200
     assert answers == [200, 200, 429]
@@ -122,6 +117,8 @@ async def test_every_admin_route_is_closed_without_a_key_and_to_apps_keys(gatewa
     ]
 
     async with gateway.admin("") as nobody, gateway.admin(gateway.key) as app:
+        for path in OPEN:
+            assert (await app.get(path)).status_code == 200, path
         for path, method in routes:
             del nobody.headers["authorization"]
             assert (await nobody.request(method, path, json={})).status_code == 401, path
