@@ -10,9 +10,11 @@ class Signals:
         self.count = 0
 
     def __enter__(self) -> Self:
-        wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        # Whoever started us with nohup wants us to outlive the terminal.
-        heard = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
+        heard = [signal.SIGINT, signal.SIGTERM]
+        # Whoever started us with nohup wants us to outlive the terminal. Started with `&` by a script we ignore SIGINT
+        # at first, and whoever sends it then all the same means it.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            heard.append(signal.SIGHUP)
         self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
