@@ -72,7 +72,9 @@ class NoCandidateError(Exception):
 
     def __init__(self, dropped: Sequence[tuple[str, str]]) -> None:
         self.dropped = tuple(dropped)
-        super().__init__(", ".join(f"{candidate}: {why}" for candidate, why in self.dropped) or "no candidates")
+        super().__init__(
+            ", ".join(f"{candidate}: {why}" for candidate, why in self.dropped) or "no candidates"
+        )
 
 
 class Policy(Protocol):
