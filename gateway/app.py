@@ -223,7 +223,7 @@ class Gateway:
 
     async def _last_flush(self) -> None:
         try:
-            await self.shipper.flush()
+            await self.shipper.ship()
         except DatabaseUnavailableError as exc:
             self.log.error("stop.ledger_unavailable", unshipped=self.journal.unshipped, error=str(exc))
 

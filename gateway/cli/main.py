@@ -23,7 +23,7 @@ examples:
   weighbridge keys create --tenant acme --user bob --budget-usd 20  with a monthly budget of its own
   weighbridge keys create --role finance --name "month end"         for the spend reports
   weighbridge keys list --tenant acme
-  weighbridge keys revoke k_8c1f02ab
+  weighbridge keys revoke V9UwXhv7
 A key is shown once, when it is made. Revoking works within seconds, without a restart.
 """
 

@@ -509,7 +509,7 @@ async def test_a_stream_that_falls_silent_is_given_up(
     upstream: ScriptedUpstream, connect: Connect, limit: str
 ) -> None:
     upstream.hangs(after=1)
-    client = connect(**{limit: 0.2})
+    client = connect(**{limit: 0.5})
     stream = one_by_one(client.stream(a_call(is_stream=True)))
     first = await anext(stream)
 
@@ -524,7 +524,7 @@ async def test_a_whole_answer_that_does_not_come_is_given_up(
     upstream: ScriptedUpstream, connect: Connect
 ) -> None:
     upstream.hangs()
-    client = connect(total_timeout_s=0.05)
+    client = connect(total_timeout_s=0.5)
 
     error = await failure(client.complete(a_call()))
 

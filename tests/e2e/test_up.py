@@ -306,7 +306,7 @@ def test_what_the_first_run_prints_works_when_it_is_pasted(tmp_path: Path) -> No
         text = up.text()
         exports = "\n".join(re.findall(r"^export .*$", text, re.MULTILINE))
         curl, report_by_curl = re.findall(r"^curl .*$", text, re.MULTILINE)
-        python, report = re.findall(r"^/.*$", text, re.MULTILINE)
+        python, report = re.findall(r"^'?/.*$", text, re.MULTILINE)
 
         replies = [paste(tmp_path, exports, line) for line in (curl, python, report, report_by_curl)]
 
