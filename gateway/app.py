@@ -123,6 +123,7 @@ class Gateway:
             failpoints=failpoints,
         )
         stages = self._stages(failpoints)
+        self._settle = stages.settle
         ids = RequestIds(clock)
         pipeline = Pipeline(stages, self.catalogue, Report(clock, self.metrics, self.log), clock, ids)
         errors = error_handler(ids, self.log)
@@ -146,7 +147,7 @@ class Gateway:
             [
                 *account_handlers(self.accounts),
                 *system_handlers(self.pool, self.prices, self.accounts),
-                *finance_handlers(self.ledger, self.shipper),
+                *finance_handlers(self.ledger, self.catch_up),
                 *self._probes(with_metrics=True),
             ],
             guards=[OperatorGuard(self.accounts.operators)],
@@ -217,6 +218,14 @@ class Gateway:
         while not is_prepared:
             await asyncio.sleep(_PREPARE_AGAIN_S)
             is_prepared = await self._prepare()
+
+    async def catch_up(self) -> None:
+        """What was answered before this call is in the ledger, if the database can be reached."""
+        await self._settle.finished()
+        try:
+            await self.shipper.flush()
+        except DatabaseUnavailableError as exc:
+            self.log.warning("ledger.behind", unshipped=self.journal.unshipped, error=str(exc))
 
     async def _flush(self) -> None:
         await self.shipper.flush()

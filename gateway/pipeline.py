@@ -129,7 +129,7 @@ class Pipeline:
         assert ticket.request  # noqa: S101 - read before
         ticket.cache = "hit"
         ticket.entries.append(hit_entry(ticket, hit))
-        await self._stages.settle(ticket)
+        self._stages.settle(ticket)
         ticket.status = 200
         headers = self._report.headers(ticket)
         if not ticket.request.is_stream:
@@ -146,7 +146,7 @@ class Pipeline:
         for attempt in attempts:
             usage = await self._stages.meter(ticket.request, attempt)
             ticket.entries.append(entry(ticket, attempt, usage))
-        await self._stages.settle(ticket)
+        self._stages.settle(ticket)
 
     def _keep(self, ticket: Ticket, key: str | None, attempt: Attempt, chunks: tuple[bytes, ...]) -> None:
         if key and ticket.request and ticket.request.stores_cache and attempt.usage:

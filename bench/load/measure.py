@@ -26,6 +26,7 @@ class Size:
 
 
 WARM_UP = (["--requests", "50"], SINGLE), (["--seconds", "2"], PLAIN), (["--seconds", "1"], STREAM)
+MEMORY_WARM_UP = 40_000
 QUICK = Size(rounds=3, seconds=2, memory_requests=20_000)
 FULL = Size(rounds=5, seconds=5, memory_requests=100_000)
 
@@ -102,6 +103,8 @@ class Bench:
 
     def watch_memory(self, target: Target) -> Memory:
         assert target.process is not None
+        # Caches and pools fill at first: growth that ends is not growth.
+        self.load(target, PLAIN, options=["--requests", str(MEMORY_WARM_UP)])
         process, billed_before = target.process, self._upstream.bill()
         served_before = sum(billed.requests for billed in billed_before.values())
         memory = Memory([], [])

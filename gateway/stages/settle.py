@@ -1,4 +1,8 @@
-"""Stage 8: the end of every request that held a reservation: journal first, then the counters, then the ledger."""
+"""Stage 8: the end of every request that held a reservation: journal and counters at once, then the ledger.
+
+The reply does not wait for either: on one connection that would be 0.9 of 2.6 ms. Until its closing is on disk, the
+intent that was there before the request was sent stands for it: a process that dies in these moments bills an estimate.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -32,6 +36,7 @@ class Settle:
     ) -> None:
         """`tasks` gives the group that outlives all requests."""
         self._tasks = tasks
+        self._unfinished: set[asyncio.Task[None]] = set()
         self._journal = journal
         self._limiter = limiter
         self._shipper = shipper
@@ -39,8 +44,8 @@ class Settle:
         self._log = log
         self._failpoints = failpoints
 
-    async def __call__(self, ticket: Ticket) -> None:
-        """Once per reservation: a second call does nothing. What a caller is told afterwards is already durable."""
+    def __call__(self, ticket: Ticket) -> None:
+        """Once per reservation: a second call does nothing."""
         reservation = ticket.reservation
         if reservation is None or ticket.is_settled:
             return
@@ -61,12 +66,12 @@ class Settle:
             ),
             counts=any(entry.outcome != "failed" for entry in entries),
         )
-        if entries or ticket.was_intended:
-            await self._record(Closing(entries=entries, settlement=settlement))
-        self._failpoints.reach("after_journal")
-        # The counters do not hold up the reply. They are told before anything that the client sends next: what this
-        # process submits to the store keeps its order.
-        self._tasks().create_task(self._release(settlement))
+        # The release is submitted first: whatever the client sends next finds its place free.
+        releasing = self._tasks().create_task(self._release(settlement))
+        closing = Closing(entries=entries, settlement=settlement) if entries or ticket.was_intended else None
+        finishing = self._tasks().create_task(self._finish(closing, settlement, releasing))
+        self._unfinished.add(finishing)
+        finishing.add_done_callback(self._unfinished.discard)
         for entry in entries:
             usage = Usage(
                 input=entry.input_tokens,
@@ -75,6 +80,21 @@ class Settle:
                 reasoning=entry.reasoning_tokens,
             )
             self._metrics.billed(entry.model, usage, entry.cost)
+
+    async def finished(self) -> None:
+        """Everything that was settled before the call is with the journal and the counters."""
+        if self._unfinished:
+            await asyncio.wait(set(self._unfinished))
+
+    async def _finish(
+        self, closing: Closing | None, settlement: Settlement, releasing: asyncio.Task[bool]
+    ) -> None:
+        if closing is not None:
+            await self._record(closing)
+        self._failpoints.reach("after_journal")
+        if not await releasing:
+            self._shipper.settle_later(settlement)
+        self._failpoints.reach("after_counters")
 
     async def _record(self, closing: Closing) -> None:
         try:
@@ -89,10 +109,10 @@ class Settle:
                 error=str(exc),
             )
 
-    async def _release(self, settlement: Settlement) -> None:
+    async def _release(self, settlement: Settlement) -> bool:
         try:
             await self._limiter.settle(settlement)
         except LimiterUnavailableError:
             self._metrics.degraded("limits")
-            self._shipper.settle_later(settlement)
-        self._failpoints.reach("after_counters")
+            return False
+        return True

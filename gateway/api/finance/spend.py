@@ -1,5 +1,6 @@
 """Spend, from the ledger: sums by any dimensions as JSON or CSV, and the entries of one request."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
@@ -11,15 +12,15 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from gateway.api.operators import FOR_FINANCE
 from gateway.errors import InvalidRequestError, NotFoundError
 from gateway.ledger.contract import SpendQuery
-from gateway.ledger.database import DatabaseUnavailableError
 from gateway.ledger.exports import as_csv, as_records, totals
 from gateway.ledger.period import PeriodError, dimensions, moment
-from gateway.ledger.shipper import Shipper
 from gateway.ledger.store import SqlLedger
 from gateway.money import usd
 
 
-def finance_handlers(ledger: SqlLedger, shipper: Shipper) -> list[HTTPRouteHandler]:
+def finance_handlers(ledger: SqlLedger, catch_up: Callable[[], Awaitable[None]]) -> list[HTTPRouteHandler]:
+    """`catch_up` brings what was answered before a question into the ledger."""
+
     @get("/finance/spend", opt=FOR_FINANCE)
     async def spend(
         by: FromQuery[str] = "tenant",
@@ -31,7 +32,7 @@ def finance_handlers(ledger: SqlLedger, shipper: Shipper) -> list[HTTPRouteHandl
         """`by`: comma list of tenant, user, key, model, upstream, size, tier, policy, day, month.
         `from` inclusive, `to` exclusive: 2026-11-01, or a time with its zone."""
         query = _query(by, from_, to, tenant)
-        await _caught_up(shipper)
+        await catch_up()
         rows = await anyio.to_thread.run_sync(ledger.spend, query)
         if format_ == "csv":
             name = f"spend-{'-'.join(query.by)}.csv"
@@ -45,7 +46,7 @@ def finance_handlers(ledger: SqlLedger, shipper: Shipper) -> list[HTTPRouteHandl
     @get("/finance/requests/{request_id:str}", opt=FOR_FINANCE)
     async def entries(request_id: FromPath[str]) -> list[dict[str, Any]]:
         """One line per attempt that was billed, or may be."""
-        await _caught_up(shipper)
+        await catch_up()
         found = await anyio.to_thread.run_sync(ledger.entries, request_id)
         if not found:
             raise NotFoundError(f"The ledger has no request {request_id[:64]!r}.", param="request_id")
@@ -55,14 +56,6 @@ def finance_handlers(ledger: SqlLedger, shipper: Shipper) -> list[HTTPRouteHandl
         ]
 
     return [spend, entries]
-
-
-async def _caught_up(shipper: Shipper) -> None:
-    """What was answered before this question is in the report. Without the database the report fails anyway."""
-    try:
-        await shipper.flush()
-    except DatabaseUnavailableError:
-        return
 
 
 def _query(by: str, from_: str | None, to: str | None, tenant: str | None) -> SpendQuery:
