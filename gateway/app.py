@@ -20,7 +20,7 @@ from litestar.openapi import OpenAPIConfig
 from gateway import __version__
 from gateway.api.admin.accounts import account_handlers
 from gateway.api.admin.system import system_handlers
-from gateway.api.errors import error_handler
+from gateway.api.errors import ErrorHandler, error_handler
 from gateway.api.finance.spend import finance_handlers
 from gateway.api.health import Check, metrics_page, probes
 from gateway.api.openai.chat import chat_handler
@@ -127,23 +127,30 @@ class Gateway:
         ids = RequestIds(clock)
         pipeline = Pipeline(stages, self.catalogue, Report(clock, self.metrics, self.log), clock, ids)
         errors = error_handler(ids, self.log)
-        self.public = Litestar(
+        self.public = self._public_app(pipeline, stages.authenticate, errors)
+        self.admin = self._admin_app(errors)
+
+    def _public_app(self, pipeline: Pipeline, authenticate: Authenticate, errors: ErrorHandler) -> Litestar:
+        server = self._config.server
+        return Litestar(
             [
                 chat_handler(
                     pipeline,
-                    config.server,
+                    server,
                     self.log,
                     tasks=lambda: self._tasks,
                     is_draining=lambda: self.is_draining,
                 ),
-                *model_handlers(self.catalogue, stages.authenticate, self.registry.names),
-                *self._probes(with_metrics=config.server.public_metrics),
+                *model_handlers(self.catalogue, authenticate, self.registry.names),
+                *self._probes(with_metrics=server.public_metrics),
             ],
             exception_handlers={Exception: errors},
             openapi_config=None,
             logging_config=None,
         )
-        self.admin = Litestar(
+
+    def _admin_app(self, errors: ErrorHandler) -> Litestar:
+        return Litestar(
             [
                 *account_handlers(self.accounts),
                 *system_handlers(self.pool, self.prices, self.accounts),
