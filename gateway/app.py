@@ -260,9 +260,7 @@ class Gateway:
                 self._resolve, clock, metrics, fresh_s=config.keys.cache_s, stale_s=config.keys.stale_s
             ),
             admit=Admit(self.limiter, self.catalogue, hold_s=round(total_s) + _HOLD_SPARE_S),
-            lookup=Lookup(
-                cache, metrics, when=config.cache.when, revision=_revision(config), tasks=lambda: self._tasks
-            ),
+            lookup=Lookup(cache, metrics, when=config.cache.when, revision=_revision(config)),
             score=ScoreStage(
                 LexicalScorer(),
                 clock,

@@ -1,5 +1,6 @@
 """Replies to the very same request of the very same tenant. The tenant is in the key and again in the value."""
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable
 from typing import Any, Protocol
@@ -33,8 +34,8 @@ class ReplyStore(Protocol):
         """Asked at once, awaited later. Raises ConnectionError."""
         ...
 
-    async def put(self, key: bytes, value: bytes, ttl_s: int) -> None:
-        """Raises ConnectionError."""
+    def put(self, key: bytes, value: bytes, ttl_s: int) -> asyncio.Future[Any]:
+        """On its way at once. The future raises ConnectionError."""
         ...
 
 
@@ -66,11 +67,12 @@ class ExactCache:
             return None
         return found if found.tenant == tenant and found.key == key else None
 
-    async def put(self, reply: CachedReply) -> None:
-        """Raises ConnectionError. A reply that is too large is not kept."""
+    def put(self, reply: CachedReply) -> asyncio.Future[Any] | None:
+        """On its way at once; the future raises ConnectionError. None: it is too large to be kept."""
         raw = self._encoder.encode(reply)
-        if len(raw) <= self._max_entry_bytes:
-            await self._store.put(_store_key(reply.tenant, reply.key), raw, self._ttl_s)
+        if len(raw) > self._max_entry_bytes:
+            return None
+        return self._store.put(_store_key(reply.tenant, reply.key), raw, self._ttl_s)
 
 
 def _store_key(tenant: str, key: str) -> bytes:

@@ -1,8 +1,8 @@
 """Stage 3: a reply that this tenant already paid for. Only whole, clean answers are kept."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
+from collections.abc import Awaitable, Sequence
+from typing import Any, Literal
 
 from gateway.cache.exact import CachedReply, ExactCache
 from gateway.telemetry.metrics import Metrics
@@ -21,10 +21,7 @@ class Lookup:
         *,
         when: Literal["deterministic", "always"],
         revision: str,
-        tasks: Callable[[], asyncio.TaskGroup],
     ) -> None:
-        """`tasks` gives the group that outlives all requests."""
-        self._tasks = tasks
         self._cache = cache
         self._metrics = metrics
         self._when = when
@@ -82,10 +79,11 @@ class Lookup:
             usage=usage,
             chunks=chunks,
         )
-        self._tasks().create_task(self._put(self._cache, reply))
+        kept = self._cache.put(reply)
+        if kept is not None:
+            kept.add_done_callback(self._note)
 
-    async def _put(self, cache: ExactCache, reply: CachedReply) -> None:
-        try:
-            await cache.put(reply)
-        except ConnectionError:
+    def _note(self, kept: asyncio.Future[Any]) -> None:
+        """Nobody waits for the cache; that it failed is counted."""
+        if not kept.cancelled() and kept.exception() is not None:
             self._metrics.degraded("cache")

@@ -383,3 +383,20 @@ async def test_two_gateways_share_limits_and_ledger(
     assert answers == [200] * 10 + [429] * 2
     await second.entries()
     assert len(await first.entries()) == 10
+
+
+@pytest.mark.fault("S13")
+async def test_without_the_caches_store_every_request_is_a_miss(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    upstream.answers("Paris")
+    gateway = await make_gateway(cache_url="unix:///nowhere/socket")
+
+    for _ in range(2):
+        raw = await gateway.client().chat.completions.with_raw_response.create(
+            model="small", messages=HELLO, temperature=0
+        )
+        assert raw.headers["x-weighbridge-cache"] == "miss"
+
+    assert len(upstream.attempts) == 2
+    assert b'weighbridge_degraded_total{part="cache"}' in gateway.app.metrics.render()
