@@ -46,7 +46,8 @@ class Attempt:
         """What it generated, piece by piece: counted if the upstream reports no usage."""
         self.usage: Usage | None = None
         self.finish_reasons: list[str] = []
-        self.outcome: Outcome = "ok"
+        self.outcome: Outcome = "interrupted"
+        """Until it is known better."""
 
     def absorb(self, event: Event) -> None:
         if event.text:
@@ -70,6 +71,11 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     rest: AsyncGenerator[list[Event], None]
     pooled: ExitStack
     """To be closed with however the stream ends."""
+
+    async def abandon(self) -> None:
+        """For a stream that is not relayed after all."""
+        await self.rest.aclose()
+        self.pooled.close()
 
 
 class ClientGoneError(Exception):

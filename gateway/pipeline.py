@@ -108,7 +108,11 @@ class Pipeline:
         assert ticket.request  # noqa: S101 - read before
         ticket.status = 200
         ticket.first_token_ms = round((self._clock.monotonic() - ticket.started) * 1000)
-        await exchange.begin(self._report.headers(ticket))
+        try:
+            await exchange.begin(self._report.headers(ticket))
+        except BaseException:
+            await opened.abandon()
+            raise
         kept: list[bytes] | None = [] if key else None
         began = self._clock.monotonic()
         try:

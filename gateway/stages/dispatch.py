@@ -122,6 +122,7 @@ class Dispatch:
             raise gone(attempt) from exc
         self._failpoints.reach("after_reply")
         self._metrics.attempted(upstream.name, "ok")
+        attempt.outcome = "ok"
         attempt.usage = reply.usage
         attempt.text.append(reply.text)
         attempt.finish_reasons.extend(reply.finish_reasons)

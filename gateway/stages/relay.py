@@ -58,6 +58,7 @@ class Relay:
             attempt.ended = self._clock.monotonic()
         self._failpoints.reach("after_reply")
         self._metrics.attempted(name, "ok")
+        attempt.outcome = "ok"
         if exchange.is_gone:
             raise gone(attempt)
         return usage_chunk
