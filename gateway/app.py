@@ -5,7 +5,7 @@ import hashlib
 import random
 import secrets
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -159,7 +159,11 @@ class Gateway:
             ],
             guards=[OperatorGuard(self.accounts.operators)],
             exception_handlers={Exception: errors},
-            openapi_config=OpenAPIConfig(title="Weighbridge: admin and finance", version=__version__),
+            openapi_config=OpenAPIConfig(
+                title="Weighbridge: admin and finance",
+                version=__version__,
+                operation_id_creator=_operation_id,
+            ),
             logging_config=None,
         )
 
@@ -340,6 +344,11 @@ def create_app(
     return Gateway(
         config, urls, clock or SystemClock(), failpoints or Failpoints(), log_stream or sys.stdout.buffer
     )
+
+
+def _operation_id(_handler: object, method: object, path: Sequence[object]) -> str:
+    """Litestar's own takes the function's name, which it loses for handlers that run in a thread."""
+    return "_".join([str(method).lower(), *(getattr(part, "name", str(part)) for part in path)])
 
 
 def _registry(config: Config) -> Registry:

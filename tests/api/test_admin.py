@@ -230,3 +230,14 @@ async def test_readiness_tells_what_is_missing_and_takes_nobody_out(gateway: Run
     assert alive.status_code == 200
     assert draining.status_code == 503
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
+
+
+async def test_the_admin_listener_describes_itself_to_operators(gateway: RunningGateway) -> None:
+    async with gateway.admin() as admin, gateway.admin("x") as stranger:
+        described = await admin.get("/schema/openapi.json")
+        refused = await stranger.get("/schema/openapi.json")
+
+    assert described.status_code == 200
+    paths = described.json()["paths"]
+    assert {"/admin/tenants", "/admin/keys/{key}", "/finance/spend"} <= set(paths)
+    assert refused.status_code == 401
