@@ -22,7 +22,6 @@ class Attempt:
         "candidate",
         "ended",
         "finish_reasons",
-        "first_token",
         "number",
         "outcome",
         "request_id",
@@ -41,7 +40,6 @@ class Attempt:
         self.began = began
         self.began_ms = began_ms
         self.ended = began
-        self.first_token: float | None = None
         self.text: list[str] = []
         """What it generated, piece by piece: counted if the upstream reports no usage."""
         self.usage: Usage | None = None

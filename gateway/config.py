@@ -59,7 +59,7 @@ class LimitStore(_Section, frozen=True, kw_only=True):
     """`embedded` (a Valkey of our own in the data folder), or `redis://`, `rediss://`, `unix://`."""
     url_env: str = ""
     timeout_s: Seconds = 0.05
-    """The most that a request waits for the store before the breaker counts a failure."""
+    """What the store may take to answer, from the sending; beyond it the breaker counts a failure."""
     local_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     """Share of each rate that this process grants by itself while the store is gone: 1 / number of gateways."""
 

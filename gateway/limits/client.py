@@ -107,7 +107,8 @@ class _Breaker:
 
 
 class StoreClient:
-    """`async with` opens it; every call is answered, with a value or an error, about `timeout_s` after it was made."""
+    """`async with` opens it; every call is answered, with a value or an error. The store has `timeout_s` for it, from the
+    sending: the time that a busy process takes itself is not the store's."""
 
     def __init__(
         self,

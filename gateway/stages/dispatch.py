@@ -142,7 +142,6 @@ class Dispatch:
         except BaseException:
             await events.aclose()
             raise
-        attempt.first_token = self._clock.monotonic()
         self._pool.answered(upstream.name)
         return Opened(attempt=attempt, first=first, rest=events, pooled=pooled.pop_all())
 
