@@ -20,12 +20,14 @@ from litestar.openapi import OpenAPIConfig
 from gateway import __version__
 from gateway.api.admin.accounts import account_handlers
 from gateway.api.admin.system import system_handlers
+from gateway.api.dialect import Dialect
 from gateway.api.errors import ErrorHandler, error_handler
 from gateway.api.finance.spend import finance_handlers
 from gateway.api.health import Check, metrics_page, probes
-from gateway.api.openai.chat import chat_handler
+from gateway.api.openai.chat import ChatDialect
 from gateway.api.openai.models import model_handlers
 from gateway.api.operators import OperatorGuard
+from gateway.api.surface import billable_handler
 from gateway.cache.exact import ExactCache
 from gateway.cache.store import RedisReplyStore
 from gateway.catalogue import Catalogue
@@ -132,14 +134,20 @@ class Gateway:
 
     def _public_app(self, pipeline: Pipeline, authenticate: Authenticate, errors: ErrorHandler) -> Litestar:
         server = self._config.server
+        surfaces: dict[str, Dialect] = {"/v1/chat/completions": ChatDialect()}
         return Litestar(
             [
-                chat_handler(
-                    pipeline,
-                    server,
-                    self.log,
-                    tasks=lambda: self._tasks,
-                    is_draining=lambda: self.is_draining,
+                *(
+                    billable_handler(
+                        path,
+                        dialect,
+                        pipeline,
+                        server,
+                        self.log,
+                        tasks=lambda: self._tasks,
+                        is_draining=lambda: self.is_draining,
+                    )
+                    for path, dialect in surfaces.items()
                 ),
                 *model_handlers(self.catalogue, authenticate, self.registry.names),
                 *self._probes(with_metrics=server.public_metrics),

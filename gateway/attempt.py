@@ -7,7 +7,8 @@ from contextlib import ExitStack
 import msgspec
 
 from gateway.catalogue import Terms
-from gateway.ticket import Exchange
+from gateway.exchange import Exchange
+from gateway.ticket import Endpoint
 from gateway.upstreams.contract import Event, Reply
 from gateway.values import Outcome, Usage
 from policies.contract import Candidate
@@ -22,6 +23,7 @@ class Attempt:
         "candidate",
         "ended",
         "finish_reasons",
+        "form",
         "number",
         "outcome",
         "request_id",
@@ -31,12 +33,22 @@ class Attempt:
     )
 
     def __init__(
-        self, request_id: str, number: int, candidate: Candidate, terms: Terms, *, began: float, began_ms: int
+        self,
+        request_id: str,
+        number: int,
+        candidate: Candidate,
+        terms: Terms,
+        form: Endpoint,
+        *,
+        began: float,
+        began_ms: int,
     ) -> None:
         self.request_id = request_id
         self.number = number
         self.candidate = candidate
         self.terms = terms
+        self.form: Endpoint = form
+        """Of what the upstream is sent, and of its answer."""
         self.began = began
         self.began_ms = began_ms
         self.ended = began

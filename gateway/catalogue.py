@@ -1,16 +1,23 @@
 """Every model at every upstream, as configured: what may be asked for, and what it would cost."""
 
+import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import msgspec
 
-from gateway.config import Config
-from gateway.errors import NotFoundError
+from gateway.config import Config, Kind, Model, Upstream
+from gateway.errors import InvalidRequestError, NotFoundError
+from gateway.ticket import FORM_OF, Endpoint, Request
 from gateway.values import NanoUSD, Price, Tier
 from policies.contract import Size
 
 AUTO = "auto"
 _TYPICAL_OUTPUT_TOKENS = 256
+_ANTHROPIC_FIELDS = frozenset(
+    {"parallel_tool_calls", "reasoning_effort", "response_format", "stop", "temperature", "tool_choice", "tools", "top_p"}
+)  # fmt: skip
+"""What of a chat can be said in Anthropic's dialect. `temperature` above 1 cannot: see `Offer.honoured`."""
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,9 +32,33 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     context_window: int
     max_output_tokens: int
     p_good: float | None
+    kind: Kind
+    forms: frozenset[Endpoint]
+    """In which it takes a request as it is; any other is translated into the form of its kind."""
+    refuses: frozenset[str]
+    """Request fields that it does not honour, by configuration."""
+    accepts: frozenset[str] | None
+    """The only ones that survive translation; None: all."""
     max_tokens_field: str
     on_disconnect: str
     drain_s: float
+    is_cached: bool
+    batch_price_factor: Fraction
+
+    def form_for(self, request: Request) -> Endpoint:
+        """In which the request is sent to it."""
+        return request.endpoint if self._is_native(request) else FORM_OF[request.kind]
+
+    def honours(self, request: Request) -> frozenset[str]:
+        """Those of the request's fields that would reach the model and count there."""
+        if self._is_native(request):
+            fields = request.fields | request.native_fields
+        else:
+            fields = request.fields if self.accepts is None else request.fields & self.accepts
+        return fields - self.refuses
+
+    def _is_native(self, request: Request) -> bool:
+        return request.native is not None and request.endpoint in self.forms
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,31 +78,30 @@ class Catalogue:
         self._by_model: dict[str, tuple[Offer, ...]] = {}
         for upstream_name, upstream in config.upstreams.items():
             for model_name, model in upstream.models.items():
-                offer = Offer(
-                    id=f"{upstream_name}/{model_name}",
-                    model=model_name,
-                    upstream=upstream_name,
-                    upstream_model=model.upstream_model or model_name,
-                    size=model.size,
-                    abilities=frozenset(model.abilities),
-                    context_window=model.context_window,
-                    max_output_tokens=model.max_output_tokens,
-                    p_good=model.p_good,
-                    max_tokens_field=upstream.max_tokens_field,
-                    on_disconnect=upstream.on_disconnect,
-                    drain_s=upstream.drain_s,
-                )
+                offer = _offer(upstream_name, upstream, model_name, model)
                 self._by_model[model_name] = (*self._by_model.get(model_name, ()), offer)
         self._all = tuple(offer for offers in self._by_model.values() for offer in offers)
-        self._allowed: dict[tuple[str, tuple[Size, ...]], tuple[Offer, ...]] = {}
+        self._allowed: dict[tuple[str, tuple[Size, ...], Kind], tuple[Offer, ...]] = {}
 
-    def offers(self, requested: str, tier: Tier) -> tuple[Offer, ...]:
-        """What may serve this name for this tier. An unknown model and a forbidden one get the same answer."""
-        key = (AUTO if is_auto(requested) else requested, tier.sizes)
+    def offers(self, requested: str, tier: Tier, kind: Kind = "chat") -> tuple[Offer, ...]:
+        """What may serve this name for this tier. An unknown model and a forbidden one get the same answer.
+
+        A model of another kind is refused by name: the caller may see it, and uses it in the wrong place.
+        """
+        key = (AUTO if is_auto(requested) else requested, tier.sizes, kind)
         found = self._allowed.get(key)
         if found is None:
             offers = self._all if key[0] == AUTO else self._by_model.get(key[0], ())
-            found = tuple(offer for offer in offers if offer.size in tier.sizes)
+            allowed = tuple(offer for offer in offers if offer.size in tier.sizes)
+            found = tuple(offer for offer in allowed if offer.kind == kind)
+            if is_auto(requested) and kind == "embedding":
+                raise InvalidRequestError(
+                    "Vectors of different models cannot be compared, so nothing is chosen for you: name the model. "
+                    "GET /v1/models lists those you may use.",
+                    param="model",
+                )
+            if allowed and not found and not is_auto(requested):
+                raise _wrong_kind(requested, allowed[0].kind, kind)
             if found:  # names come from callers: only those that exist may be remembered
                 self._allowed[key] = found
         if not found:
@@ -91,10 +121,16 @@ class Catalogue:
         }
         return {name: offers for name, offers in allowed.items() if offers}
 
-    def terms(self, offer: Offer, *, asked: int | None, tier: Tier, input_bytes: int, choices: int) -> Terms:
-        """`input_bytes` bounds the input tokens from above: the reservation must not be too small."""
+    def terms(self, offer: Offer, request: Request, tier: Tier, *, is_background: bool = False) -> Terms:
+        """The body's bytes bound the input tokens from above: the reservation must not be too small."""
         price = self._price_of(offer.id)
-        output_tokens = asked or min(tier.default_output_tokens, offer.max_output_tokens)
+        if is_background and offer.batch_price_factor != 1:
+            price = scaled(price, offer.batch_price_factor)
+        if offer.kind == "chat":
+            output_tokens = request.output_tokens or min(tier.default_output_tokens, offer.max_output_tokens)
+        else:
+            output_tokens = 0
+        choices, input_bytes = request.choices, request.body_bytes
         dearest_output = max(price.output, price.reasoning)
         worst = input_bytes * price.input + choices * output_tokens * dearest_output
         typical = (
@@ -117,3 +153,59 @@ def is_auto(requested: str) -> bool:
 def policy_name(requested: str, default: str) -> str:
     """The policy in `auto:POLICY`, else the default one."""
     return requested.partition(":")[2] or default
+
+
+def scaled(price: Price, factor: Fraction) -> Price:
+    """A share of a price, each class rounded up to a whole pico-dollar; the version tells which."""
+    share = f"{float(factor):g}"
+    return Price(
+        version=f"{price.version}*{share}",
+        input=math.ceil(price.input * factor),
+        cached_input=math.ceil(price.cached_input * factor),
+        output=math.ceil(price.output * factor),
+        reasoning=math.ceil(price.reasoning * factor),
+    )
+
+
+def _offer(upstream_name: str, upstream: Upstream, model_name: str, model: Model) -> Offer:
+    forms: set[Endpoint] = {FORM_OF[model.kind]}
+    if upstream.dialect == "anthropic":
+        forms = {"messages"}
+    elif "completions" in model.abilities:
+        forms.add("completions")
+    return Offer(
+        id=f"{upstream_name}/{model_name}",
+        model=model_name,
+        upstream=upstream_name,
+        upstream_model=model.upstream_model or model_name,
+        size=model.size,
+        abilities=frozenset(model.abilities) | forms,
+        context_window=model.context_window,
+        max_output_tokens=model.max_output_tokens,
+        p_good=model.p_good,
+        kind=model.kind,
+        forms=frozenset(forms),
+        refuses=frozenset(upstream.unsupported) | frozenset(model.unsupported),
+        accepts=_ANTHROPIC_FIELDS if upstream.dialect == "anthropic" else None,
+        max_tokens_field=upstream.max_tokens_field,
+        on_disconnect=upstream.on_disconnect,
+        drain_s=upstream.drain_s,
+        is_cached=upstream.is_cached,
+        batch_price_factor=Fraction(model.batch_price_factor),
+    )
+
+
+def _wrong_kind(requested: str, kind: Kind, wanted: Kind) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The model {requested!r} makes {_MAKES[kind]}, not {_MAKES[wanted]}; use it at {_AT[kind]}.",
+        code="unsupported_model",
+        param="model",
+    )
+
+
+_MAKES: dict[Kind, str] = {"chat": "answers", "embedding": "embeddings", "moderation": "moderations"}
+_AT: dict[Kind, str] = {
+    "chat": "/v1/chat/completions",
+    "embedding": "/v1/embeddings",
+    "moderation": "/v1/moderations",
+}

@@ -21,8 +21,22 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Usd = Decimal
+Kind = Literal["chat", "embedding", "moderation"]
 
-ABILITIES = ("tools", "vision", "audio", "json_object", "json_schema", "logprobs", "reasoning")
+ABILITIES = (
+    "tools",
+    "vision",
+    "audio",
+    "audio_output",
+    "files",
+    "json_object",
+    "json_schema",
+    "logprobs",
+    "reasoning",
+    "store",
+    "completions",
+)
+FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,6 +123,8 @@ class PriceConfig(_Section, frozen=True, kw_only=True):
 
 class Model(_Section, frozen=True, kw_only=True):
     size: Size
+    kind: Kind = "chat"
+    """What it makes: `chat` answers (and legacy completions), an `embedding`, or a `moderation`."""
     upstream_model: str = ""
     """What the upstream calls it; empty: the same name."""
     price: PriceConfig | None = None
@@ -118,8 +134,13 @@ class Model(_Section, frozen=True, kw_only=True):
     """Tokens of prompt and answer together; a longer request goes to another model, or gets 400."""
     max_output_tokens: Positive = 4096
     abilities: tuple[str, ...] = ()
-    """Of tools, vision, audio, json_object, json_schema, logprobs, reasoning. Who asks for one that is not there is
-    routed elsewhere, or gets 400; nothing is dropped in silence."""
+    """Of tools, vision, audio, audio_output, files, json_object, json_schema, logprobs, reasoning, store and completions
+    (the legacy endpoint, with all its fields). Who asks for one that is not there is routed elsewhere, or gets 400;
+    nothing is dropped in silence."""
+    unsupported: tuple[str, ...] = ()
+    """Request fields that this model does not honour, beside those of its upstream: `seed`, `logit_bias`, ..."""
+    batch_price_factor: Decimal = Decimal(1)
+    """What a line of a batch costs, as a share of the price: 0.5 is half. An upstream bills lines like any request."""
     p_good: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     """A known accuracy on prompts of middling difficulty; empty: what its size is expected to reach."""
 
@@ -127,8 +148,8 @@ class Model(_Section, frozen=True, kw_only=True):
 class Upstream(_Section, frozen=True, kw_only=True):
     base_url: str
     """Up to and including the version: `https://api.openai.com/v1`."""
-    dialect: Literal["openai"] = "openai"
-    """What the server speaks. Anything that looks like OpenAI is `openai`."""
+    dialect: Literal["openai", "anthropic"] = "openai"
+    """What the server speaks. Anything that looks like OpenAI is `openai`. Callers of any dialect reach it."""
     api_key_env: str = ""
     """Name of the environment variable that holds its key."""
     api_key_file: str = ""
@@ -138,6 +159,9 @@ class Upstream(_Section, frozen=True, kw_only=True):
     models: dict[ModelName, Model]
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Which of the two the upstream understands. OpenAI's newer models want `max_completion_tokens`."""
+    unsupported: tuple[str, ...] = ()
+    """Request fields that it does not honour (`seed`, `logit_bias`, `n`, ...). Who sends one is routed elsewhere, or
+    gets 400 that names the field."""
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     """When the client hangs up: stop the upstream at once, or read on to its own count of what it bills."""
     drain_s: Seconds = 30.0
@@ -153,6 +177,8 @@ class Upstream(_Section, frozen=True, kw_only=True):
     max_reply_bytes: Positive = 16_777_216
     is_breaker_enabled: bool = True
     """Leave it alone for a while after repeated failures."""
+    is_cached: bool = True
+    """Keep its replies in the cache. `false`: every request reaches it."""
 
 
 class TierConfig(_Section, frozen=True, kw_only=True):
@@ -400,6 +426,8 @@ def _check(config: Config, source: str) -> None:
             raise ConfigError(f"{at}.models: name at least one model")
         for model_name, model in upstream.models.items():
             _check_model(f"{at}.models.{model_name}", model_name, model)
+        _check_fields(f"{at}.unsupported", upstream.unsupported)
+    _check_kinds(source, config)
     for name, tier in config.tiers.items():
         _check_usd(f"{source}: tiers.{name}.budget_usd_per_month", tier.budget_usd_per_month)
     if (
@@ -429,6 +457,30 @@ def _check_model(at: str, name: str, model: Model) -> None:
     unknown = set(model.abilities) - set(ABILITIES)
     if unknown:
         raise ConfigError(f"{at}.abilities: {min(unknown)!r} is none of {', '.join(ABILITIES)}")
+    _check_fields(f"{at}.unsupported", model.unsupported)
+    if not 0 <= model.batch_price_factor <= 100:
+        raise ConfigError(f"{at}.batch_price_factor: expected a share of the price such as 0.5")
+
+
+def _check_fields(at: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not FIELD_NAME.fullmatch(name) or name in ("model", "messages", "stream"):
+            raise ConfigError(f"{at}: {name!r} is not a field of a request that a model may do without")
+        if name in ABILITIES:
+            raise ConfigError(
+                f"{at}: {name!r} is an ability: leave it out of the model's `abilities` instead"
+            )
+
+
+def _check_kinds(source: str, config: Config) -> None:
+    kinds: dict[str, str] = {}
+    for upstream_name, upstream in config.upstreams.items():
+        for model_name, model in upstream.models.items():
+            if kinds.setdefault(model_name, model.kind) != model.kind:
+                raise ConfigError(
+                    f"{source}: upstreams.{upstream_name}.models.{model_name}.kind: is {model.kind} here and "
+                    f"{kinds[model_name]} elsewhere; one name is one kind"
+                )
 
 
 def _check_usd(at: str, value: Decimal | None) -> None:

@@ -10,6 +10,8 @@ from gateway.cache.exact import CachedReply
 from gateway.catalogue import Catalogue, Terms
 from gateway.clock import Clock
 from gateway.entries import entry, hit_entry
+from gateway.errors import UpstreamFailedError
+from gateway.exchange import Exchange
 from gateway.report import Report
 from gateway.stages.admit import Admit
 from gateway.stages.authenticate import Authenticate
@@ -20,10 +22,9 @@ from gateway.stages.relay import Relay
 from gateway.stages.route import Route
 from gateway.stages.score import ScoreStage
 from gateway.stages.settle import Settle
-from gateway.ticket import Exchange, Ticket
+from gateway.ticket import Ticket
 from gateway.upstreams.contract import UpstreamError
-
-_DONE = b"data: [DONE]\n\n"
+from gateway.values import Caller
 
 
 class Stages(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,22 +49,25 @@ class Pipeline:
         self._clock = clock
         self._new_id = new_id
 
-    def ticket(self) -> Ticket:
-        return Ticket(self._new_id(), self._clock.monotonic(), self._clock.now_ms())
+    def ticket(self, *, is_background: bool = False) -> Ticket:
+        return Ticket(
+            self._new_id(), self._clock.monotonic(), self._clock.now_ms(), is_background=is_background
+        )
 
-    async def __call__(self, ticket: Ticket, exchange: Exchange) -> None:
-        """Answers the exchange. Raises GatewayError as long as nothing has been sent."""
+    async def __call__(self, ticket: Ticket, exchange: Exchange, caller: Caller | None = None) -> None:
+        """Answers the exchange. Raises GatewayError as long as nothing has been sent.
+
+        A `caller` is given by what has authenticated him before, as a batch has.
+        """
         stages = self._stages
         with self._report.following(ticket):
-            ticket.caller = await stages.authenticate(exchange.headers)
+            ticket.caller = caller or await stages.authenticate(exchange.headers)
             ticket.request = await exchange.read()
-            offers = self._catalogue.offers(ticket.request.model, ticket.caller.tier)
+            offers = self._catalogue.offers(ticket.request.model, ticket.caller.tier, ticket.request.kind)
             stages.route.policy(ticket.request.model)
             key = stages.lookup.key(ticket.caller, ticket.request)
             asked = stages.lookup.ask(ticket.caller, ticket.request, key)
-            ticket.reservation, terms = await stages.admit(
-                ticket.request_id, ticket.caller, ticket.request, offers
-            )
+            ticket.reservation, terms = await stages.admit(ticket, ticket.caller, ticket.request, offers)
             attempts: list[Attempt] = []
             try:
                 hit = await stages.lookup(ticket.caller, key, asked)
@@ -96,7 +100,8 @@ class Pipeline:
         if isinstance(answer, Opened):
             await self._stream(ticket, exchange, answer, attempts, key)
             return
-        body = msgspec.json.encode({**answer.reply.body, "model": answer.attempt.candidate.model})
+        voice = exchange.voice(ticket.request, answer.attempt.terms, answer.attempt.form)
+        body = voice.whole(answer.reply.body)
         await self._close(ticket, attempts)
         self._keep(ticket, key, answer.attempt, (body,))
         ticket.status = 200
@@ -114,20 +119,22 @@ class Pipeline:
             await opened.abandon()
             raise
         kept: list[bytes] | None = [] if key else None
+        voice = exchange.voice(ticket.request, opened.attempt.terms, opened.attempt.form)
         began = self._clock.monotonic()
         try:
-            usage_chunk = await self._stages.relay(opened, exchange, ticket.request, kept)
+            await self._stages.relay(opened, exchange, voice, kept)
         except UpstreamError as exc:
             ticket.status = 502
             await self._close(ticket, attempts)
-            await exchange.send(_broken_off(ticket, exc), is_last=True)
+            await exchange.send(voice.broken(_broken_off(ticket, exc)), is_last=True)
             return
         finally:
             ticket.upstream_s += self._clock.monotonic() - began
         await self._close(ticket, attempts)
+        end = voice.end()
         if kept is not None:
-            self._keep(ticket, key, opened.attempt, (*kept, usage_chunk))
-        await exchange.send(usage_chunk + self._report.trailer(ticket) + _DONE, is_last=True)
+            self._keep(ticket, key, opened.attempt, (*kept, end))
+        await exchange.send(end + self._report.trailer(ticket) + exchange.done, is_last=True)
 
     async def _replay(self, ticket: Ticket, exchange: Exchange, hit: CachedReply) -> None:
         assert ticket.request  # noqa: S101 - read before
@@ -140,7 +147,7 @@ class Pipeline:
             await exchange.reply(hit.chunks[0], headers)
             return
         await exchange.begin(headers)
-        await exchange.send(b"".join(hit.chunks) + self._report.trailer(ticket) + _DONE, is_last=True)
+        await exchange.send(b"".join(hit.chunks) + self._report.trailer(ticket) + exchange.done, is_last=True)
 
     async def _close(self, ticket: Ticket, attempts: list[Attempt]) -> None:
         """Meter and settle, once."""
@@ -153,7 +160,9 @@ class Pipeline:
         self._stages.settle(ticket)
 
     def _keep(self, ticket: Ticket, key: str | None, attempt: Attempt, chunks: tuple[bytes, ...]) -> None:
-        if key and ticket.request and ticket.request.stores_cache and attempt.usage:
+        if not (key and ticket.request and ticket.request.stores_cache and attempt.usage):
+            return
+        if attempt.terms.offer.is_cached:
             self._stages.lookup.keep(
                 ticket,
                 key,
@@ -164,12 +173,8 @@ class Pipeline:
             )
 
 
-def _broken_off(ticket: Ticket, exc: UpstreamError) -> bytes:
-    """The last event of a stream that broke: an error and no `[DONE]`, so that no client takes it for whole."""
-    error = {
-        "message": f"The stream broke off before its end: {exc}. Request id: {ticket.request_id}.",
-        "type": "server_error",
-        "param": None,
-        "code": "upstream_stream_interrupted",
-    }
-    return b"data: " + msgspec.json.encode({"error": error}) + b"\n\n"
+def _broken_off(ticket: Ticket, exc: UpstreamError) -> UpstreamFailedError:
+    return UpstreamFailedError(
+        f"The stream broke off before its end: {exc}. Request id: {ticket.request_id}.",
+        code="upstream_stream_interrupted",
+    )

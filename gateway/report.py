@@ -24,11 +24,13 @@ class Report:
         """Counts the request while it runs and writes its one `request.done` line when it ends, however it ends."""
         return _Following(self, ticket)
 
-    def begin(self) -> None:
-        self._metrics.in_flight += 1
+    def begin(self, ticket: Ticket) -> None:
+        if not ticket.is_background:
+            self._metrics.in_flight += 1
 
     def end(self, ticket: Ticket, code: str | None) -> None:
-        self._metrics.in_flight -= 1
+        if not ticket.is_background:
+            self._metrics.in_flight -= 1
         self._done(ticket, code)
 
     def headers(self, ticket: Ticket) -> dict[str, str]:
@@ -98,6 +100,8 @@ class Report:
             user=ticket.caller.user if ticket.caller else None,
             key=ticket.caller.key if ticket.caller else None,
             tier=ticket.caller.tier.name if ticket.caller else None,
+            endpoint=ticket.request.endpoint if ticket.request else None,
+            background=ticket.is_background,
             requested=ticket.request.model if ticket.request else None,
             model=served.model if served else None,
             upstream=served.upstream if served else None,
@@ -132,7 +136,7 @@ class _Following:
         self._ticket = ticket
 
     def __enter__(self) -> None:
-        self._report.begin()
+        self._report.begin(self._ticket)
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
         ticket, code = self._ticket, None

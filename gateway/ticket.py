@@ -1,23 +1,34 @@
-"""What travels through the stages: the request as decoded, the exchange with the client, and the ticket of it all."""
+"""What travels through the stages: the request as decoded, and the ticket of all that is known of it."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import msgspec
 
+from gateway.config import Kind
 from gateway.values import Caller, Entry, Reservation, Score
 from policies.contract import Decision
+
+Endpoint = Literal["chat", "completions", "responses", "messages", "embeddings", "moderations"]
+"""The surface that a caller uses, and the form of what an upstream is sent and answers."""
+
+FORM_OF: dict[Kind, Endpoint] = {"chat": "chat", "embedding": "embeddings", "moderation": "moderations"}
+"""The form into which every dialect can be translated; scorer, meter and policies know no other."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A billable request, decoded and checked, before anything was decided about it."""
 
-    path: str
-    """Of the upstream's API: `/chat/completions`."""
+    endpoint: Endpoint = "chat"
+    kind: Kind = "chat"
+    """What sort of model can answer."""
     body: dict[str, Any]
-    """As the caller sent it, parsed; what is sent on is encoded from this."""
+    """In the form of its kind (a chat's, for all that chat models answer): what is sent on is encoded from this."""
+    native: dict[str, Any] | None = None
+    """As the caller wrote it, where that is another form; sent instead to upstreams that speak it."""
     body_bytes: int
     """Length of the raw body: no tokenizer makes more tokens of a text than it has bytes."""
+    context_bytes: int | None = None
+    """Of the longest single input, where a request holds several; else all of it counts."""
     model: str
     is_stream: bool = False
     wants_usage: bool = False
@@ -25,6 +36,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int | None = None
     choices: int = 1
     needs: frozenset[str] = frozenset()
+    """Abilities and forms without which it cannot be honoured."""
+    fields: frozenset[str] = frozenset()
+    """Fields of `body` that it sets and that not every upstream honours."""
+    native_fields: frozenset[str] = frozenset()
+    """Fields of `native` that no translation carries: only an upstream that speaks the caller's dialect honours them."""
+    writes_prompt_cache: bool = False
+    """It may make the upstream store its prompt, which some bill dearer than reading it."""
     is_deterministic: bool = False
     skips_cache: bool = False
     stores_cache: bool = True
@@ -38,6 +56,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def input_tokens(self) -> int:
         """An estimate: four bytes a token."""
         return max(1, self.body_bytes // 4)
+
+    @property
+    def wishes(self) -> frozenset[str]:
+        """All that a candidate must be able to do or honour."""
+        return self.needs | self.fields | self.native_fields
+
+    @property
+    def context_tokens(self) -> int:
+        """What must fit into a context window: an estimate likewise."""
+        return self.input_tokens if self.context_bytes is None else max(1, self.context_bytes // 4)
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +86,7 @@ class Ticket:
         "entries",
         "failures",
         "first_token_ms",
+        "is_background",
         "is_settled",
         "request",
         "request_id",
@@ -70,8 +99,12 @@ class Ticket:
         "was_intended",
     )
 
-    def __init__(self, request_id: str, started: float, started_ms: int) -> None:
+    def __init__(
+        self, request_id: str, started: float, started_ms: int, *, is_background: bool = False
+    ) -> None:
         self.request_id = request_id
+        self.is_background = is_background
+        """A line of a batch: nobody waits for it, and rates per minute do not count it."""
         self.started = started
         self.started_ms = started_ms
         self.caller: Caller | None = None
@@ -90,35 +123,3 @@ class Ticket:
         """The journal holds an intent that must be closed, billed or not."""
         self.first_token_ms: int | None = None
         self.status = 0
-
-
-class Exchange(Protocol):
-    """One HTTP request and its reply, whatever the dialect."""
-
-    @property
-    def headers(self) -> Iterable[tuple[bytes, bytes]]: ...
-
-    @property
-    def is_gone(self) -> bool:
-        """The client has hung up."""
-        ...
-
-    async def read(self) -> Request:
-        """Read and decode the body. Raises InvalidRequestError, RequestTimeoutError."""
-        ...
-
-    def when_gone(self, call: Callable[[], None] | None) -> None:
-        """Call this as soon as the client hangs up (at once if it has); None forgets it."""
-        ...
-
-    async def reply(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """A whole 200."""
-        ...
-
-    async def begin(self, headers: Mapping[str, str]) -> None:
-        """The head of a stream."""
-        ...
-
-    async def send(self, data: bytes, *, is_last: bool = False) -> None:
-        """Bytes of a stream, already framed. Waits while the client is slow; does nothing once it is gone."""
-        ...

@@ -6,21 +6,21 @@ from typing import Any
 
 from litestar.types import Receive, Scope, Send
 
-from gateway.api.render import render
+from gateway.api.dialect import Dialect
 from gateway.attempt import ClientGoneError
+from gateway.catalogue import Terms
 from gateway.errors import GatewayError, InvalidRequestError, RequestTimeoutError
-from gateway.ticket import Request
+from gateway.exchange import Voice
+from gateway.ticket import Endpoint, Request
 
 _WATCH_AFTER_S = 0.05
 """A whole reply that is out by then needs no watch, which is a task of its own. A stream has one from its start."""
 _DISCARD_S = 2.0
 _DISCARD_BYTES = 256_000_000
 
-Decode = Callable[[bytes, Mapping[bytes, bytes]], Request]
-
 
 class AsgiExchange:
-    """Implements `gateway.ticket.Exchange`."""
+    """Implements `gateway.exchange.Exchange`."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class AsgiExchange:
         receive: Receive,
         send: Send,
         tasks: asyncio.TaskGroup,
-        decode: Decode,
+        dialect: Dialect,
         *,
         max_body_bytes: int,
         body_timeout_s: float,
@@ -37,7 +37,8 @@ class AsgiExchange:
         self._tasks = tasks
         self._receive = receive
         self._send = send
-        self._decode = decode
+        self._dialect = dialect
+        self._voice: Voice | None = None
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
         self._timer: asyncio.TimerHandle | None = None
@@ -57,7 +58,15 @@ class AsgiExchange:
         except TimeoutError as exc:
             raise RequestTimeoutError("The request's body did not arrive in time.") from exc
         self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._start_watching)
-        return self._decode(raw, headers)
+        return self._dialect.decode(raw, headers)
+
+    def voice(self, request: Request, terms: Terms, form: Endpoint, /) -> Voice:
+        self._voice = self._dialect.voice(request, terms, form)
+        return self._voice
+
+    @property
+    def done(self) -> bytes:
+        return self._dialect.done
 
     def close(self) -> None:
         if self._timer is not None:
@@ -101,7 +110,9 @@ class AsgiExchange:
 
     async def reply(self, body: bytes, headers: Mapping[str, str]) -> None:
         await self._start(
-            200, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))], headers
+            200,
+            [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))],
+            self._dialect.headers(headers),
         )
         await self.send(body, is_last=True)
 
@@ -112,12 +123,14 @@ class AsgiExchange:
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
         ]
-        await self._start(200, kind, headers)
+        await self._start(200, kind, self._dialect.headers(headers))
 
     async def refuse(self, error: GatewayError, request_id: str) -> None:
+        if self.has_begun and self._voice is not None and not self._is_over:
+            await self.send(self._voice.broken(error), is_last=True)
         if self.is_gone or self.has_begun:
             return
-        status, headers, body = render(error, request_id)
+        status, headers, body = self._dialect.render(error, request_id)
         if status == 413:
             await self._discard_rest()
         if status in (408, 413):

@@ -48,9 +48,11 @@ class ExactCache:
         self._encoder = msgspec.msgpack.Encoder()
         self._canonical = msgspec.json.Encoder(order="deterministic")
 
-    def key(self, tenant: str, body: dict[str, Any], *, variant: str) -> str:
+    def key(
+        self, tenant: str, body: dict[str, Any], *, variant: str, ignored: frozenset[str] = _IGNORED
+    ) -> str:
         """SHA-256 over the canonical request; `variant` names what else decides the answer (policy, tier)."""
-        relevant = {name: value for name, value in body.items() if name not in _IGNORED}
+        relevant = {name: value for name, value in body.items() if name not in ignored}
         return hashlib.sha256(self._canonical.encode((tenant, variant, relevant))).hexdigest()
 
     def ask(self, tenant: str, key: str) -> Awaitable[bytes | None]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from gateway.catalogue import Catalogue, Offer, Terms
 from gateway.errors import InvalidRequestError, QuotaExhaustedError, RateLimitedError, UnavailableError
 from gateway.limits.contract import Ask, Grant, Limiter, LimiterUnavailableError, Refusal, Scope
-from gateway.ticket import Request
+from gateway.ticket import Request, Ticket
 from gateway.values import Caller, Limits, Reservation
 
 _WINDOWS = {
@@ -26,25 +26,22 @@ class Admit:
         self._hold_s = hold_s
 
     async def __call__(
-        self, request_id: str, caller: Caller, request: Request, offers: Sequence[Offer]
+        self, ticket: Ticket, caller: Caller, request: Request, offers: Sequence[Offer]
     ) -> tuple[Reservation, tuple[Terms, ...]]:
         """Holds the worst cost of the dearest offer that the budgets have room for; routing stays below it."""
         self._check_size(caller, request)
+        is_background = ticket.is_background
         terms = tuple(
-            self._catalogue.terms(
-                offer,
-                asked=request.output_tokens,
-                tier=caller.tier,
-                input_bytes=request.body_bytes,
-                choices=request.choices,
-            )
-            for offer in offers
+            [
+                self._catalogue.terms(offer, request, caller.tier, is_background=is_background)
+                for offer in offers
+            ]
         )
         tokens = request.input_tokens + request.choices * min(t.output_tokens for t in terms)
         ask = Ask(
-            request_id=request_id,
+            request_id=ticket.request_id,
             tenant=caller.tenant,
-            scopes=scopes_of(caller),
+            scopes=scopes_of(caller, is_background=is_background),
             amounts=tuple(sorted({t.worst for t in terms}, reverse=True)),
             tokens=tokens,
             ttl_s=self._hold_s,
@@ -59,7 +56,7 @@ class Admit:
             ) from exc
         if isinstance(answer, Refusal):
             raise refused(answer)
-        return _reservation(request_id, caller, tokens, answer), terms
+        return _reservation(ticket.request_id, caller, tokens, answer), terms
 
     @staticmethod
     def _check_size(caller: Caller, request: Request) -> None:
@@ -76,15 +73,24 @@ class Admit:
             )
 
 
-def scopes_of(caller: Caller) -> tuple[Scope, ...]:
-    """The tenant always (spend is counted there); users and keys where they have limits of their own."""
-    scopes = [Scope(kind="tenant", id=caller.tenant, limits=caller.tenant_limits)]
+def scopes_of(caller: Caller, *, is_background: bool = False) -> tuple[Scope, ...]:
+    """The tenant always (spend is counted there); users and keys where they have limits of their own.
+
+    What runs in the background has no part in rates and places, or it would crowd out those who wait.
+    """
+    limits = (caller.tenant_limits, caller.user_limits, caller.key_limits)
+    tenant, user, key = map(_by_month, limits) if is_background else limits
+    scopes = [Scope(kind="tenant", id=caller.tenant, limits=tenant)]
     unlimited = Limits()
-    if caller.user_limits != unlimited:
-        scopes.append(Scope(kind="user", id=caller.user, limits=caller.user_limits))
-    if caller.key_limits != unlimited:
-        scopes.append(Scope(kind="key", id=caller.key, limits=caller.key_limits))
+    if user != unlimited:
+        scopes.append(Scope(kind="user", id=caller.user, limits=user))
+    if key != unlimited:
+        scopes.append(Scope(kind="key", id=caller.key, limits=key))
     return tuple(scopes)
+
+
+def _by_month(limits: Limits) -> Limits:
+    return Limits(requests_per_month=limits.requests_per_month, budget_per_month=limits.budget_per_month)
 
 
 def refused(refusal: Refusal) -> RateLimitedError | QuotaExhaustedError:

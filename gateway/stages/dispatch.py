@@ -10,11 +10,12 @@ from gateway.catalogue import Terms
 from gateway.clock import Clock
 from gateway.entries import draft
 from gateway.errors import GatewayError, InvalidRequestError, UnavailableError, UpstreamFailedError
+from gateway.exchange import Exchange
 from gateway.failpoints import Failpoints
 from gateway.ledger.contract import Intent, Journal, JournalUnavailableError
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
-from gateway.ticket import Exchange, Failure, Request, Ticket
+from gateway.ticket import Endpoint, Failure, Request, Ticket
 from gateway.upstreams.contract import Upstream, UpstreamCall, UpstreamError
 from gateway.upstreams.pool import UpstreamPool
 from policies.contract import Candidate
@@ -46,7 +47,7 @@ class Dispatch:
         self, ticket: Ticket, exchange: Exchange, terms: Mapping[str, Terms], attempts: list[Attempt]
     ) -> Whole | Opened:
         """Leaves in `attempts` those that may have been billed. Raises GatewayError, ClientGoneError."""
-        assert ticket.decision  # noqa: S101 - made by the stage before
+        assert ticket.decision and ticket.request  # noqa: S101, PT018 - made by the stages before
         deadline = ticket.started + self._total_s
         errors: list[UpstreamError] = []
         for number, candidate in enumerate(ticket.decision.candidates, start=1):
@@ -54,11 +55,13 @@ class Dispatch:
                 raise ClientGoneError
             if self._clock.monotonic() >= deadline:
                 break
+            term = terms[candidate.id]
             attempt = Attempt(
                 ticket.request_id,
                 number,
                 candidate,
-                terms[candidate.id],
+                term,
+                term.offer.form_for(ticket.request),
                 began=self._clock.monotonic(),
                 began_ms=self._clock.now_ms(),
             )
@@ -103,8 +106,8 @@ class Dispatch:
         call = UpstreamCall(
             reservation=ticket.reservation,
             upstream=attempt.candidate.upstream,
-            path=ticket.request.path,
-            body=upstream_body(ticket.request, attempt.terms),
+            form=attempt.form,
+            body=upstream_body(ticket.request, attempt.terms, attempt.form),
             deadline=deadline,
         )
         # The attempt's clock starts when it is sent: what came before is ours.
@@ -187,13 +190,16 @@ class Dispatch:
         )
 
 
-def upstream_body(request: Request, terms: Terms) -> dict[str, Any]:
+def upstream_body(request: Request, terms: Terms, form: Endpoint) -> dict[str, Any]:
     """The caller's body with the upstream's name of the model, a ceiling on the answer, and usage asked for."""
-    body = {**request.body, "model": terms.offer.upstream_model}
+    written = request.body if request.native is None or form != request.endpoint else request.native
+    body = {**written, "model": terms.offer.upstream_model}
+    if request.kind != "chat":
+        return body
     body.pop("max_tokens", None)
     body.pop("max_completion_tokens", None)
-    body[terms.offer.max_tokens_field] = terms.output_tokens
-    if request.is_stream:
+    body[terms.offer.max_tokens_field if form == "chat" else "max_tokens"] = terms.output_tokens
+    if request.is_stream and form != "messages":
         options = body.get("stream_options")
         body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
     return body

@@ -32,7 +32,9 @@ class Lookup:
         """None if this request is not to be answered from the cache."""
         if self._cache is None or not (request.is_deterministic or self._when == "always"):
             return None
-        variant = f"{request.path}|{caller.tier.name}|{self._revision}"
+        variant = f"{request.endpoint}|{caller.tier.name}|{self._revision}"
+        if request.native is not None:
+            return self._cache.key(caller.tenant, request.native, variant=variant, ignored=frozenset())
         return self._cache.key(caller.tenant, request.body, variant=variant)
 
     def ask(self, caller: Caller, request: Request, key: str | None) -> Awaitable[bytes | None] | None:

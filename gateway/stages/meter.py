@@ -16,6 +16,9 @@ _LONG_CHARS = 50_000
 """From here on counting takes more than half a millisecond and moves to a thread."""
 
 
+_READ = ("tools", "messages", "input")
+
+
 class Meter:
     def __init__(self, count: CountTokens, metrics: Metrics) -> None:
         self._count = count
@@ -31,6 +34,7 @@ class Meter:
             counted = await anyio.to_thread.run_sync(self._both, prompt, answer)
         else:
             counted = self._both(prompt, answer)
+        counted = (counted[0] + token_ids(request.body.get("input")), counted[1])
         if reported is not None:
             # It contradicts itself. Nobody gets it for less than what can be counted.
             return msgspec.structs.replace(
@@ -46,10 +50,17 @@ class Meter:
         return self._count(prompt), self._count(answer)
 
 
+def token_ids(value: Any) -> int:
+    """How many tokens an input holds that was sent as numbers."""
+    if isinstance(value, list):
+        return sum(1 if type(item) is int else token_ids(item) for item in value)
+    return 0
+
+
 def prompt_text(value: Any) -> str:
-    """All text that a model would read in a request's messages and tools."""
+    """All text that a model would read in a request's messages and tools, or in the input of another kind."""
     pieces: list[str] = []
-    todo = [value.get("tools"), value.get("messages")] if isinstance(value, dict) else [value]
+    todo = [value.get(field) for field in _READ] if isinstance(value, dict) else [value]
     while todo:
         item = todo.pop()
         if isinstance(item, str):

@@ -26,6 +26,10 @@ _FIELD_OF = {
     "json_schema": "response_format",
     "json_object": "response_format",
     "logprobs": "logprobs",
+    "reasoning": "reasoning_effort",
+    "audio_output": "modalities",
+    "store": "store",
+    "completions": "prompt",
 }
 
 
@@ -72,13 +76,13 @@ class Route:
             tier=caller.tier.name,
             allowed_sizes=frozenset(caller.tier.sizes),
             complexity=score.complexity,
-            input_tokens=request.input_tokens,
+            input_tokens=request.context_tokens,
             output_tokens=request.output_tokens,
-            needs=request.needs,
+            needs=request.wishes,
             budget=reservation.amount,
             is_degraded=score.is_degraded,
         )
-        candidates = [self._candidate(term, score) for term in terms]
+        candidates = [self._candidate(term, score, request) for term in terms]
         try:
             return policy.decide(facts, candidates)
         except NoCandidateError as exc:
@@ -91,7 +95,7 @@ class Route:
         except NoCandidateError as exc:
             raise explain(exc, request) from exc
 
-    def _candidate(self, term: Terms, score: Score) -> Candidate:
+    def _candidate(self, term: Terms, score: Score, request: Request) -> Candidate:
         offer = term.offer
         is_healthy, in_flight = self._health(offer.upstream)
         return Candidate(
@@ -99,7 +103,7 @@ class Route:
             model=offer.model,
             upstream=offer.upstream,
             size=offer.size,
-            abilities=offer.abilities,
+            abilities=offer.abilities | offer.honours(request),
             context_window=offer.context_window,
             max_output_tokens=offer.max_output_tokens,
             expected_cost=term.expected,
@@ -115,6 +119,12 @@ def explain(error: NoCandidateError, request: Request) -> GatewayError:
     why = constraints.decisive(error.dropped) or ""
     if why.startswith(constraints.ABILITY):
         ability = why.removeprefix(constraints.ABILITY)
+        if ability in request.fields or ability in request.native_fields:
+            return InvalidRequestError(
+                f"No model that you may use here honours {ability!r}; leave it out, or name a model that does.",
+                code="unsupported_parameter",
+                param=ability,
+            )
         return InvalidRequestError(
             f"No model that you may use here can do {ability!r}.",
             code="unsupported_value",

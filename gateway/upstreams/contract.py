@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from gateway.ticket import Endpoint
 from gateway.values import Reservation, Usage
 
 FailureKind = Literal["connect", "timeout", "refused", "invalid", "interrupted", "busy"]
@@ -17,10 +18,10 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
 
     reservation: Reservation
     upstream: str
-    path: str
-    """Below the base URL, from our own table: `/chat/completions`."""
+    form: Endpoint = "chat"
+    """Of the body, and of what is answered: the upstream's own, or one that it can translate."""
     body: dict[str, Any]
-    """Already in the upstream's dialect, with the upstream's name of the model."""
+    """With the upstream's name of the model."""
     deadline: float
     """On the clock's monotonic scale; the request's, not the attempt's."""
 
@@ -29,6 +30,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer, not streamed."""
 
     body: dict[str, Any]
+    """In the form of the call."""
     usage: Usage | None
     """None if the upstream reported none, or nonsense."""
     finish_reasons: tuple[str, ...]
@@ -40,10 +42,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One server-sent event, parsed just far enough."""
 
     data: bytes
-    """The JSON text after `data: `, on one line, as it came."""
+    """The JSON text after `data: `, on one line, in the form of the call."""
     usage: Usage | None = None
     text: str = ""
     finish_reason: str | None = None
+    name: str = ""
+    """Of the event, in dialects that name them."""
     is_usage_only: bool = False
     """The extra chunk with empty `choices` that carries only the usage."""
 

@@ -1,4 +1,5 @@
-"""The OpenAI dialect: chat completions, as OpenAI and the many servers that imitate it answer them."""
+"""The OpenAI dialect, as OpenAI and the many servers that imitate it answer: chat and legacy completions, embeddings,
+moderations."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -7,6 +8,7 @@ import msgspec
 
 from gateway.clock import Clock
 from gateway.config import Upstream as UpstreamConfig
+from gateway.ticket import Endpoint
 from gateway.upstreams.contract import Event, Reply, UpstreamCall, UpstreamError
 from gateway.upstreams.sse import EventStreamParser, EventTooLargeError
 from gateway.upstreams.transport import BLAMES_REQUEST, NOT_JSON, Exchange, Transport
@@ -16,6 +18,19 @@ from gateway.values import Usage
 MAX_BAD_EVENTS = 2
 """A stream is given up at the next one."""
 
+_PATHS: dict[Endpoint, str] = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+    "moderations": "/moderations",
+}
+_ANSWERS_AT: dict[Endpoint, str] = {
+    "chat": "choices",
+    "completions": "choices",
+    "embeddings": "data",
+    "moderations": "results",
+}
+_GENERATED = frozenset({"chat", "completions"})
 _LABELS = frozenset({"id", "index", "type"})
 
 
@@ -31,31 +46,36 @@ class OpenAIUpstream:
         return self._transport.name
 
     async def complete(self, call: UpstreamCall) -> Reply:
-        exchange = await self._transport.open(call)
+        exchange = await self._transport.open(call, _PATHS[call.form])
         try:
             raw = await exchange.read_all()
         finally:
             exchange.close()
         try:
             body = msgspec.json.decode(raw)
-            choices = _choices(body)
-            text = "".join([_message_text(choice.get("message")) for choice in choices])
+            answers, text = _answers(body, call.form)
         except NOT_JSON as exc:
             raise exchange.failure("invalid", "its reply is not what was asked for") from exc
         if isinstance(body, dict) and body.get("error"):
             raise self._reported(body["error"], exchange)
-        if not choices:
+        if not answers:
             raise exchange.failure("invalid", "its reply holds no answer")
-        reasons = [choice.get("finish_reason") for choice in choices]
+        reasons = [answer.get("finish_reason") for answer in answers]
+        usage = body.get("usage")
+        if call.form not in _GENERATED:  # a vector or a verdict is whole by nature, and no tokens come out
+            reasons = ["stop"]
+            usage = {"completion_tokens": 0, **usage} if isinstance(usage, dict) else None
         return Reply(
             body=body,
-            usage=read_usage(body.get("usage")),
+            usage=read_usage(usage),
             finish_reasons=tuple([reason for reason in reasons if isinstance(reason, str)]),
             text=text,
         )
 
     async def stream(self, call: UpstreamCall) -> AsyncGenerator[list[Event], None]:
-        exchange = await self._transport.open(call, first_byte_s=self._config.first_event_timeout_s)
+        exchange = await self._transport.open(
+            call, _PATHS[call.form], first_byte_s=self._config.first_event_timeout_s
+        )
         parser = EventStreamParser()
         bad_events = 0
         has_begun = False
@@ -109,7 +129,7 @@ class OpenAIUpstream:
                 data.decode()  # fields that we skip are not checked by the decoder, and the caller gets them all
             chunk = _decode_chunk(data)
             choices = chunk.choices or ()
-            text = "".join([_delta_text(choice.delta) for choice in choices])
+            text = "".join([_choice_text(choice) for choice in choices])
         except NOT_JSON:
             return None
         if chunk.error:
@@ -156,6 +176,8 @@ class _Delta(msgspec.Struct, gc=False):
 
 class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
+    text: Any = None
+    """Of a legacy completion."""
     finish_reason: str | None = None
 
 
@@ -170,24 +192,29 @@ class _Chunk(msgspec.Struct, gc=False):
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-def _delta_text(delta: _Delta | None) -> str:
+def _choice_text(choice: _Choice) -> str:
+    delta = choice.delta
     if delta is None:
-        return ""
+        return _text(choice.text)
     reasoning = delta.reasoning_content or delta.reasoning
     return _joined(delta.content, delta.refusal, reasoning, delta.tool_calls, delta.function_call)
 
 
-def _choices(body: Any) -> list[dict[str, Any]]:
-    """Those of a whole reply; none if it has another shape."""
-    choices = body.get("choices") if isinstance(body, dict) else None
-    if isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices):
-        return choices
-    return []
+def _answers(body: Any, form: Endpoint) -> tuple[list[dict[str, Any]], str]:
+    """Those of a whole reply, none if it has another shape, and all that was generated."""
+    answers = body.get(_ANSWERS_AT[form]) if isinstance(body, dict) else None
+    if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+        return [], ""
+    if form in _GENERATED:
+        return answers, "".join(
+            [_message_text(answer.get("message"), answer.get("text")) for answer in answers]
+        )
+    return answers, ""
 
 
-def _message_text(message: Any) -> str:
+def _message_text(message: Any, text: Any) -> str:
     if not isinstance(message, dict):
-        return ""
+        return _text(text)
     get = message.get
     reasoning = get("reasoning_content") or get("reasoning")
     return _joined(get("content"), get("refusal"), reasoning, get("tool_calls"), get("function_call"))

@@ -13,7 +13,7 @@ from gateway.upstreams.breaker import Breaker, judge
 from gateway.upstreams.contract import Upstream, UpstreamError
 from gateway.upstreams.openai import OpenAIUpstream
 
-DIALECTS = {"openai": OpenAIUpstream}
+DIALECTS = {"openai": OpenAIUpstream, "anthropic": OpenAIUpstream}
 
 
 class UpstreamPool:

@@ -69,8 +69,8 @@ class Transport:
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
 
-    async def open(self, call: UpstreamCall, *, first_byte_s: float | None = None) -> "Exchange":
-        """Send one billable call and wait for the head of its reply, a 200.
+    async def open(self, call: UpstreamCall, path: str, *, first_byte_s: float | None = None) -> "Exchange":
+        """Send one billable call and wait for the head of its reply, a 200. `path` is below the base URL.
 
         The only function that opens a connection for work that costs money; the call carries its reservation.
         """
@@ -84,9 +84,7 @@ class Transport:
         self.in_flight += 1
         try:
             async with asyncio.timeout_at(begun + wait_s):
-                response = await self._connected().post(
-                    self._url(call.path), data=body, allow_redirects=False
-                )
+                response = await self._connected().post(self._url(path), data=body, allow_redirects=False)
         except (aiohttp.ClientError, OSError) as exc:
             self.in_flight -= 1
             raise self.translate(exc, was_sent=body.was_sent) from _without_key(exc)

@@ -1,75 +1,77 @@
-"""POST /v1/chat/completions: a raw ASGI handler, because a request must be noticed when its client leaves."""
+"""The chat completions that callers of OpenAI know: what a request is, and how an answer is told."""
 
-import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from litestar import asgi
-from litestar.handlers import ASGIRouteHandler
-from litestar.types import Receive, Scope, Send
+import msgspec
 
-from gateway.api.exchange import AsgiExchange
 from gateway.api.openai.decode import ChatDecoder
-from gateway.config import Server
-from gateway.errors import GatewayError, InternalError, InvalidRequestError, UnavailableError
-from gateway.pipeline import Pipeline
-from gateway.telemetry.logs import Logger
-from gateway.ticket import Ticket
+from gateway.api.render import Headers, render
+from gateway.catalogue import Terms
+from gateway.errors import GatewayError
+from gateway.ticket import Endpoint, Request
+from gateway.upstreams.contract import Event
+
+_MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
+"""A quote inside a JSON string is escaped, so this matches a real field only; the first is the chunk's own."""
 
 
-def chat_handler(
-    pipeline: Pipeline,
-    server: Server,
-    log: Logger,
-    *,
-    tasks: Callable[[], asyncio.TaskGroup],
-    is_draining: Callable[[], bool],
-) -> ASGIRouteHandler:
-    """`tasks` gives the group that owns what a request starts beside itself, and outlives all requests."""
-    decode = ChatDecoder()
+class ChatDialect:
+    done = b"data: [DONE]\n\n"
 
-    @asgi("/v1/chat/completions", copy_scope=False)
-    async def chat_completions(scope: Scope, receive: Receive, send: Send) -> None:
-        ticket = pipeline.ticket()
-        exchange = AsgiExchange(
-            scope,
-            receive,
-            send,
-            tasks(),
-            decode,
-            max_body_bytes=server.max_body_bytes,
-            body_timeout_s=server.body_timeout_s,
-        )
-        try:
-            check_head(scope, server.max_header_bytes)
-            if is_draining():
-                raise UnavailableError(
-                    "This gateway is shutting down; try again.", code="draining", retry_after_s=1
-                )
-            await pipeline(ticket, exchange)
-        except GatewayError as error:
-            await exchange.refuse(error, ticket.request_id)
-        except Exception as exc:
-            log.error("chat.failed", request_id=ticket.request_id, exc_info=exc)
-            await exchange.refuse(_ours(ticket), ticket.request_id)
-        finally:
-            exchange.close()
+    def __init__(self) -> None:
+        self._decode = ChatDecoder()
 
-    return chat_completions
+    def decode(self, raw: bytes, headers: Mapping[bytes, bytes]) -> Request:
+        return self._decode(raw, headers)
+
+    def voice(self, request: Request, terms: Terms, _form: Endpoint, /) -> "ChatVoice":
+        return ChatVoice(terms.offer.model, wants_usage=request.wants_usage)
+
+    def headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        return headers
+
+    def render(self, error: GatewayError, request_id: str) -> tuple[int, Headers, bytes]:
+        return render(error, request_id)
 
 
-def check_head(scope: Scope, max_header_bytes: int) -> None:
-    if scope["method"] != "POST":  # type: ignore[typeddict-item]  # only HTTP scopes are routed here
-        raise InvalidRequestError(
-            "Use POST here.", status=405, code="method_not_allowed", headers={"allow": "POST"}
-        )
-    if sum(len(name) + len(value) for name, value in scope["headers"]) > max_header_bytes:
-        raise InvalidRequestError(
-            f"The headers are larger than {max_header_bytes} bytes.", status=431, code="headers_too_large"
-        )
+class ChatVoice:
+    """Passes on what the upstream wrote, but for the model's name: chat completions are the form it comes in."""
+
+    __slots__ = ("_field", "_model", "_usage_chunk", "_wants_usage")
+
+    def __init__(self, model: str, *, wants_usage: bool) -> None:
+        self._model = model
+        self._field = f'"model":"{model}"'.encode()
+        self._wants_usage = wants_usage
+        self._usage_chunk = b""
+
+    def whole(self, body: dict[str, Any]) -> bytes:
+        return msgspec.json.encode({**body, "model": self._model})
+
+    def events(self, events: Sequence[Event]) -> list[bytes]:
+        frames = []
+        for event in events:
+            data = event.data
+            if self._field not in data:
+                data = _MODEL.sub(self._field, data, count=1)
+            frame = b"data: " + data + b"\n\n"
+            if not event.is_usage_only:
+                frames.append(frame)
+            elif self._wants_usage:
+                self._usage_chunk = frame
+        return frames
+
+    def end(self) -> bytes:
+        """The usage chunk: it comes last, whenever the upstream sent it."""
+        return self._usage_chunk
+
+    def broken(self, error: GatewayError) -> bytes:
+        return broken(error)
 
 
-def _ours(ticket: Ticket) -> InternalError:
-    return InternalError(
-        "Something went wrong here; the request id leads to the log.",
-        should_retry=False if any(entry.cost for entry in ticket.entries) else None,
-    )
+def broken(error: GatewayError) -> bytes:
+    """An error event; no `[DONE]` follows, so that no client takes the stream for whole."""
+    said = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return b"data: " + msgspec.json.encode({"error": said}) + b"\n\n"

@@ -27,6 +27,14 @@ _OPEN_CONTENT = frozenset(
     {"messages", "tools", "functions", "response_format", "metadata", "logit_bias", "prediction"}
 )
 """What the caller wrote for the model, schemas included: any name may stand in there."""
+_EVERYWHERE = frozenset(
+    {
+        "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
+        "user", "metadata", "safety_identifier", "prompt_cache_key", "store", "service_tier",
+        "tools", "functions", "logprobs",
+    }
+)  # fmt: skip
+"""Fields that every upstream honours, that say nothing of the answer, or that are asked for as an ability."""
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
@@ -89,7 +97,6 @@ class ChatDecoder:
             )
         control = headers.get(b"cache-control", b"").lower()
         return Request(
-            path="/chat/completions",
             body=body,
             body_bytes=len(raw),
             model=chat.model,
@@ -98,6 +105,7 @@ class ChatDecoder:
             output_tokens=chat.max_completion_tokens or chat.max_tokens,
             choices=chat.n or 1,
             needs=_needs(chat),
+            fields=frozenset(body) - _EVERYWHERE,
             is_deterministic=chat.temperature == 0 or chat.seed is not None,
             skips_cache=b"no-cache" in control or b"no-store" in control,
             stores_cache=b"no-store" not in control,

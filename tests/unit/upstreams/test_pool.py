@@ -176,4 +176,4 @@ def test_one_function_alone_sends_what_costs_money_and_it_takes_a_reservation() 
     ]
 
     assert importers == {"upstreams/transport.py"}
-    assert senders == [("open", ["UpstreamCall"])]
+    assert senders == [("open", ["UpstreamCall", "str"])]

@@ -1,0 +1,76 @@
+"""A billable route: a raw ASGI handler, because a request must be noticed when its client leaves."""
+
+import asyncio
+from collections.abc import Callable
+
+from litestar import asgi
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive, Scope, Send
+
+from gateway.api.dialect import Dialect
+from gateway.api.exchange import AsgiExchange
+from gateway.config import Server
+from gateway.errors import GatewayError, InternalError, InvalidRequestError, UnavailableError
+from gateway.pipeline import Pipeline
+from gateway.telemetry.logs import Logger
+from gateway.ticket import Ticket
+
+
+def billable_handler(
+    path: str,
+    dialect: Dialect,
+    pipeline: Pipeline,
+    server: Server,
+    log: Logger,
+    *,
+    tasks: Callable[[], asyncio.TaskGroup],
+    is_draining: Callable[[], bool],
+) -> ASGIRouteHandler:
+    """`tasks` gives the group that owns what a request starts beside itself, and outlives all requests."""
+
+    @asgi(path, copy_scope=False)
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        ticket = pipeline.ticket()
+        exchange = AsgiExchange(
+            scope,
+            receive,
+            send,
+            tasks(),
+            dialect,
+            max_body_bytes=server.max_body_bytes,
+            body_timeout_s=server.body_timeout_s,
+        )
+        try:
+            check_head(scope, server.max_header_bytes)
+            if is_draining():
+                raise UnavailableError(
+                    "This gateway is shutting down; try again.", code="draining", retry_after_s=1
+                )
+            await pipeline(ticket, exchange)
+        except GatewayError as error:
+            await exchange.refuse(error, ticket.request_id)
+        except Exception as exc:
+            log.error("http.failed", request_id=ticket.request_id, exc_info=exc)
+            await exchange.refuse(_ours(ticket), ticket.request_id)
+        finally:
+            exchange.close()
+
+    return answer
+
+
+def check_head(scope: Scope, max_header_bytes: int) -> None:
+    if scope["method"] != "POST":  # type: ignore[typeddict-item]  # only HTTP scopes are routed here
+        raise InvalidRequestError(
+            "Use POST here.", status=405, code="method_not_allowed", headers={"allow": "POST"}
+        )
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > max_header_bytes:
+        raise InvalidRequestError(
+            f"The headers are larger than {max_header_bytes} bytes.", status=431, code="headers_too_large"
+        )
+
+
+def _ours(ticket: Ticket) -> InternalError:
+    return InternalError(
+        "Something went wrong here; the request id leads to the log.",
+        should_retry=False if any(entry.cost for entry in ticket.entries) else None,
+    )
