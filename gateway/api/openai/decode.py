@@ -53,7 +53,9 @@ class _ResponseFormat(msgspec.Struct):
     type: str
 
 
-class _Chat(msgspec.Struct):
+class ChatBody(msgspec.Struct):
+    """Fields that are not listed are passed on as they are to the model's server."""
+
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
     stream: bool | None = None
@@ -81,7 +83,7 @@ class ChatDecoder:
 
     def __init__(self) -> None:
         self._any = msgspec.json.Decoder()
-        self._chat = msgspec.json.Decoder(_Chat)
+        self._chat = msgspec.json.Decoder(ChatBody)
 
     def __call__(self, raw: bytes, headers: Mapping[bytes, bytes]) -> Request:
         body = self._object(raw)
@@ -170,7 +172,7 @@ def _invalid(message: str) -> InvalidRequestError:
     return InvalidRequestError(f"Invalid value for {param!r}: {what[0].lower()}{what[1:]}.", param=param)
 
 
-def _needs(chat: _Chat) -> frozenset[str]:
+def _needs(chat: ChatBody) -> frozenset[str]:
     needs: set[str] = set()
     if chat.tools or chat.functions:
         needs.add("tools")
