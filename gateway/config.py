@@ -17,8 +17,10 @@ from policies.contract import SIZES, Size
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+Origin = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\s]+)$")]
 ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Usd = Decimal
 Kind = Literal["chat", "embedding", "moderation"]
@@ -53,8 +55,18 @@ class Server(_Section, frozen=True, kw_only=True):
     """Beyond it: 413."""
     max_header_bytes: Positive = 32_768
     """Beyond it: 431."""
+    header_timeout_s: Seconds = 5.0
+    """A request whose headers take longer to arrive gets 408; a new connection that sends nothing is closed."""
     body_timeout_s: Seconds = 10.0
     """A body that takes longer to arrive gets 408."""
+    write_stall_s: Seconds = 30.0
+    """A client that leaves its answer unread for so long is cut off; what the answer cost is still charged."""
+    max_connections: NotNegative = 4096
+    """Open at once, on each of the two listeners; more get 503. 0: no limit."""
+    max_connections_per_client: NotNegative = 0
+    """Of one address (of IPv6: one /64). 0: no limit, because behind a load balancer all come from its address."""
+    cors_origins: tuple[Origin, ...] = ()
+    """Where web pages that call the apps' listener come from: `https://chat.example.com`, or `*` for anywhere."""
     drain_s: Seconds = 30.0
     """How long running requests may finish after SIGTERM."""
     public_metrics: bool = True
