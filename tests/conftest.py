@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.fixtures.stores",
     "tests.fixtures.postgres",
     "tests.fixtures.scripted_upstream",
+    "tests.fixtures.obliging_upstream",
     "tests.fixtures.worker",
     "tests.fixtures.gateway",
     "tests.fixtures.processes",
