@@ -56,18 +56,18 @@ class Report:
 
     @staticmethod
     def rate_headers(ticket: Ticket) -> dict[str, str]:
-        reservation = ticket.reservation
+        standing = ticket.standing
         headers: dict[str, str] = {}
-        if reservation is None:
+        if standing is None:
             return headers
-        if reservation.limit_requests is not None:
-            headers["x-ratelimit-limit-requests"] = str(reservation.limit_requests)
-            headers["x-ratelimit-remaining-requests"] = str(reservation.remaining_requests or 0)
-            headers["x-ratelimit-reset-requests"] = _duration(reservation.reset_requests_s)
-        if reservation.limit_tokens is not None:
-            headers["x-ratelimit-limit-tokens"] = str(reservation.limit_tokens)
-            headers["x-ratelimit-remaining-tokens"] = str(reservation.remaining_tokens or 0)
-            headers["x-ratelimit-reset-tokens"] = _duration(reservation.reset_tokens_s)
+        if standing.limit_requests is not None:
+            headers["x-ratelimit-limit-requests"] = str(standing.limit_requests)
+            headers["x-ratelimit-remaining-requests"] = str(max(0, standing.remaining_requests or 0))
+            headers["x-ratelimit-reset-requests"] = _duration(standing.reset_requests_s)
+        if standing.limit_tokens is not None:
+            headers["x-ratelimit-limit-tokens"] = str(standing.limit_tokens)
+            headers["x-ratelimit-remaining-tokens"] = str(max(0, standing.remaining_tokens or 0))
+            headers["x-ratelimit-reset-tokens"] = _duration(standing.reset_tokens_s)
         return headers
 
     @staticmethod

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.config import Kind
-from gateway.values import Caller, Entry, Reservation, Score
+from gateway.values import Caller, Entry, Reservation, Score, Standing
 from policies.contract import Decision
 
 Endpoint = Literal["chat", "completions", "responses", "messages", "embeddings", "moderations"]
@@ -92,6 +92,7 @@ class Ticket:
         "request_id",
         "reservation",
         "score",
+        "standing",
         "started",
         "started_ms",
         "status",
@@ -110,6 +111,8 @@ class Ticket:
         self.caller: Caller | None = None
         self.request: Request | None = None
         self.reservation: Reservation | None = None
+        self.standing: Standing | None = None
+        """What was left of the rates when it was admitted, or refused."""
         self.score: Score | None = None
         self.decision: Decision | None = None
         self.failures: list[Failure] = []

@@ -107,11 +107,16 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     """Which life of the counters granted it: differs after they were lost and rebuilt. Empty: granted locally."""
     window: str
     """The month that pays, `2026-11`: the one in which it was granted."""
-    remaining_requests: int | None = None
-    remaining_tokens: int | None = None
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is left of the rates per minute, in the scope that has the least left; None without a limit."""
+
     limit_requests: int | None = None
-    limit_tokens: int | None = None
+    remaining_requests: int | None = None
     reset_requests_s: float = 0.0
+    limit_tokens: int | None = None
+    remaining_tokens: int | None = None
     reset_tokens_s: float = 0.0
 
 

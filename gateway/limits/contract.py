@@ -4,7 +4,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from gateway.values import Limits, NanoUSD, ScopeKind, Settlement, Spent
+from gateway.values import Limits, NanoUSD, ScopeKind, Settlement, Spent, Standing
 
 RefusalKind = Literal["requests", "tokens", "concurrency", "quota", "budget"]
 
@@ -35,12 +35,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """Which life of the counters granted it; empty when granted without the store."""
     window: str
     """`2026-11`, UTC, by the store's clock."""
-    limit_requests: int | None = None
-    remaining_requests: int | None = None
-    reset_requests_s: float = 0.0
-    limit_tokens: int | None = None
-    remaining_tokens: int | None = None
-    reset_tokens_s: float = 0.0
+    standing: Standing = Standing()
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +46,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     retry_after_s: float
     """Seconds until the same request could pass; for quota and budget, until the window ends."""
+    standing: Standing = Standing()
+    """Not told of quota and budget."""
 
 
 class SpentSource(Protocol):

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.clock import Clock
 from gateway.limits.contract import Ask, Grant, LimiterUnavailableError, Refusal, RefusalKind, Scope
-from gateway.values import NanoUSD, ScopeKind, Settlement
+from gateway.values import NanoUSD, ScopeKind, Settlement, Standing
 
 _SECONDS = 61
 """The running second and the 60 before it: no 60 s anywhere hold more than the limit."""
@@ -83,7 +83,9 @@ class LocalLimiter:
         self._release_lapsed(now)
         taken = [self._at(ask.tenant, scope, int(now)) for scope in ask.scopes]
         refusal = self._check_rates(ask, taken, now) or self._check_concurrency(ask, taken)
-        return refusal or self._grant(ask, taken, amount, now)
+        if refusal is not None:
+            return msgspec.structs.replace(refusal, standing=self._standing(ask, taken, now))
+        return self._grant(ask, taken, amount, now)
 
     async def settle(self, settlement: Settlement) -> None:
         hold = self._holds.get(settlement.request_id)
@@ -132,17 +134,26 @@ class LocalLimiter:
         for was in taken:
             was.add(second, 1, ask.tokens)
             was.running += 1
+        grant = Grant(
+            amount=amount,
+            epoch="",
+            window=f"{datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC):%Y-%m}",
+            standing=self._standing(ask, taken, now),
+        )
+        scopes = tuple((ask.tenant, scope.kind, scope.id) for scope in ask.scopes)
+        self._holds[ask.request_id] = _Hold(grant, scopes, second, ask.tokens)
+        heapq.heappush(self._expiries, (now + ask.ttl_s, ask.request_id))
+        return grant
+
+    def _standing(self, ask: Ask, taken: list[_Taken], now: float) -> Standing:
         requests = self._tightest(
             [scope.limits.requests_per_minute for scope in ask.scopes], [t.requests for t in taken]
         )
         tokens = self._tightest(
             [scope.limits.tokens_per_minute for scope in ask.scopes], [t.tokens for t in taken]
         )
-        reset_s = second + _SECONDS - now
-        grant = Grant(
-            amount=amount,
-            epoch="",
-            window=f"{datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC):%Y-%m}",
+        reset_s = int(now) + _SECONDS - now
+        return Standing(
             limit_requests=requests and requests[0],
             remaining_requests=requests and requests[1],
             reset_requests_s=reset_s if requests else 0.0,
@@ -150,10 +161,6 @@ class LocalLimiter:
             remaining_tokens=tokens and tokens[1],
             reset_tokens_s=reset_s if tokens else 0.0,
         )
-        scopes = tuple((ask.tenant, scope.kind, scope.id) for scope in ask.scopes)
-        self._holds[ask.request_id] = _Hold(grant, scopes, second, ask.tokens)
-        heapq.heappush(self._expiries, (now + ask.ttl_s, ask.request_id))
-        return grant
 
     def _tightest(self, limits: list[int | None], used: list[int]) -> tuple[int, int] | None:
         """The limit, and what remains of it, of the scope that has the least left."""

@@ -13,7 +13,7 @@ import msgspec
 from gateway.errors import ConfigError
 from gateway.limits.client import Arg, Script, StoreClient, StoreRefusedError
 from gateway.limits.contract import Ask, Grant, LimiterUnavailableError, Refusal, SpentSource
-from gateway.values import Limits, ScopeKind, Settlement, Spent
+from gateway.values import Limits, ScopeKind, Settlement, Spent, Standing
 
 LARGEST = 2**53
 """Lua counts in doubles, which are exact up to here: 9.0 million USD in nano-dollars."""
@@ -204,11 +204,13 @@ def _check_number(number: int) -> None:
 
 
 def _grant(reply: list[Any]) -> Grant:
-    _, amount, epoch, window, reset_ms, limit_requests, requests, limit_tokens, tokens = reply
-    return Grant(
-        amount=amount,
-        epoch=epoch.decode(),
-        window=window.decode(),
+    _, amount, epoch, window, *standing = reply
+    return Grant(amount=amount, epoch=epoch.decode(), window=window.decode(), standing=_standing(standing))
+
+
+def _standing(figures: list[int]) -> Standing:
+    reset_ms, limit_requests, requests, limit_tokens, tokens = figures
+    return Standing(
         limit_requests=None if limit_requests < 0 else limit_requests,
         remaining_requests=None if limit_requests < 0 else requests,
         reset_requests_s=0.0 if limit_requests < 0 else reset_ms / 1000,
@@ -219,13 +221,19 @@ def _grant(reply: list[Any]) -> Grant:
 
 
 def _refusal(ask: Ask, reply: list[Any]) -> Refusal:
-    _, kind, scope, limit, wait_ms, now_ms, window = reply
+    _, kind, scope, limit, wait_ms, now_ms, window, *figures = reply
     name = kind.decode()
     if name in {"quota", "budget"}:
         wait_ms = _window_end_ms(window.decode()) - now_ms
     elif name == "concurrency":
         wait_ms = 1000
-    return Refusal(kind=name, scope=ask.scopes[scope].kind, limit=limit, retry_after_s=max(0, wait_ms) / 1000)
+    return Refusal(
+        kind=name,
+        scope=ask.scopes[scope].kind,
+        limit=limit,
+        retry_after_s=max(0, wait_ms) / 1000,
+        standing=_standing(figures) if figures else Standing(),
+    )
 
 
 def _window_end_ms(window: str) -> int:

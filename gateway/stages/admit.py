@@ -54,6 +54,7 @@ class Admit:
                 code="budget_unavailable",
                 retry_after_s=2,
             ) from exc
+        ticket.standing = answer.standing
         if isinstance(answer, Refusal):
             raise refused(answer)
         return _reservation(ticket.request_id, caller, tokens, answer), terms
@@ -119,10 +120,4 @@ def _reservation(request_id: str, caller: Caller, tokens: int, grant: Grant) -> 
         tokens=tokens,
         epoch=grant.epoch,
         window=grant.window,
-        remaining_requests=grant.remaining_requests,
-        remaining_tokens=grant.remaining_tokens,
-        limit_requests=grant.limit_requests,
-        limit_tokens=grant.limit_tokens,
-        reset_requests_s=grant.reset_requests_s,
-        reset_tokens_s=grant.reset_tokens_s,
     )

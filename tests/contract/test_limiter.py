@@ -10,7 +10,7 @@ import pytest
 from gateway.clock import ManualClock
 from gateway.limits.contract import Grant, Limiter
 from gateway.limits.local import LocalLimiter
-from gateway.values import Limits
+from gateway.values import Limits, Standing
 from tests.fixtures.asking import ask, granted, refused, settlement
 from tests.fixtures.stores import BINARIES, LedgerSays, StoreServer, limiter_on
 
@@ -103,7 +103,7 @@ async def test_a_refusal_changes_no_counter(limiter: Limiter) -> None:
     await limiter.settle(settlement("r0", first))
 
     second = await granted(limiter, ask("r1", tenant=tight, key=wide))
-    assert second.remaining_requests == 0
+    assert second.standing.remaining_requests == 0
 
 
 async def test_a_place_is_free_again_once_its_request_is_settled(limiter: Limiter) -> None:
@@ -142,9 +142,9 @@ async def test_tokens_are_corrected_in_the_second_in_which_they_were_taken(
     await limiter.settle(settlement("r0", first, tokens=100))
 
     second = await granted(limiter, ask("r1", tenant=limits, tokens=900))
-    assert second.remaining_tokens == 0
+    assert second.standing.remaining_tokens == 0
     clock.advance(51)
-    assert (await granted(limiter, ask("r2", tenant=limits, tokens=50))).remaining_tokens == 50
+    assert (await granted(limiter, ask("r2", tenant=limits, tokens=50))).standing.remaining_tokens == 50
 
 
 async def test_tokens_settled_after_their_minute_count_no_more(limiter: Limiter, clock: ManualClock) -> None:
@@ -154,7 +154,7 @@ async def test_tokens_settled_after_their_minute_count_no_more(limiter: Limiter,
 
     await limiter.settle(settlement("r0", first, tokens=5000))
 
-    assert (await granted(limiter, ask("r1", tenant=limits, tokens=1000))).remaining_tokens == 0
+    assert (await granted(limiter, ask("r1", tenant=limits, tokens=1000))).standing.remaining_tokens == 0
 
 
 async def test_a_request_that_was_not_served_does_not_count(limiter: Limiter) -> None:
@@ -177,16 +177,33 @@ async def test_the_tightest_scope_is_reported(limiter: Limiter, clock: ManualClo
         ),
     )
 
-    assert (grant.limit_requests, grant.remaining_requests) == (10, 9)
-    assert (grant.limit_tokens, grant.remaining_tokens) == (50, 30)
-    assert grant.reset_requests_s == grant.reset_tokens_s == pytest.approx(61 - clock.now_ms() % 1000 / 1000)
+    minute_s = pytest.approx(61 - clock.now_ms() % 1000 / 1000)
+    assert grant.standing == Standing(
+        limit_requests=10,
+        remaining_requests=9,
+        reset_requests_s=minute_s,
+        limit_tokens=50,
+        remaining_tokens=30,
+        reset_tokens_s=minute_s,
+    )
+
+
+async def test_a_refusal_tells_what_is_left_as_a_grant_does(limiter: Limiter) -> None:
+    limits = Limits(requests_per_minute=1, tokens_per_minute=50)
+    await granted(limiter, ask("r0", tenant=limits, tokens=20))
+
+    refusal = await refused(limiter, ask("r1", tenant=limits, tokens=20))
+
+    standing = refusal.standing
+    assert (standing.limit_requests, standing.remaining_requests) == (1, 0)
+    assert (standing.limit_tokens, standing.remaining_tokens) == (50, 30)
+    assert refusal.retry_after_s <= standing.reset_requests_s
 
 
 async def test_without_limits_nothing_is_reported(limiter: Limiter) -> None:
     grant = await granted(limiter, ask("r0"))
 
-    assert (grant.limit_requests, grant.remaining_requests, grant.reset_requests_s) == (None, None, 0.0)
-    assert (grant.limit_tokens, grant.remaining_tokens, grant.reset_tokens_s) == (None, None, 0.0)
+    assert grant.standing == Standing()
 
 
 async def test_a_limit_of_zero_lets_nothing_pass(limiter: Limiter) -> None:

@@ -2,7 +2,7 @@
 -- KEYS: holds, expiries, then counters and rates of each scope, the tenant's first.
 -- ARGV: life, now or '', the ask in MessagePack.
 -- Gives: OK, amount, epoch, window, ms until the minute is empty, limit and remaining of requests, the same of tokens
---      | NO, kind, scope (from 0), limit, wait in ms, now, window
+--      | NO, kind, scope (from 0), limit, wait in ms, now, window; for rates and places also the last five of OK
 --      | NOSTATE, window
 
 local LAPSED_AT_ONCE = 20
@@ -125,6 +125,27 @@ local function check_concurrency()
   end
 end
 
+-- Of the scopes with a limit, the limit and what remains of it in the one with the least left; -1 without any.
+local function tightest(limit_name, used_of)
+  local limit, remaining = -1, -1
+  for _, scope in ipairs(ask.scopes) do
+    local own = scope.limits[limit_name]
+    if own and (limit < 0 or own - used_of(scope.rates) < remaining) then
+      limit, remaining = own, own - used_of(scope.rates)
+    end
+  end
+  return limit, remaining
+end
+
+-- Where the rates stand once so many requests and tokens more are taken.
+local function with_standing(reply, requests, tokens)
+  local n = #reply
+  reply[n + 1] = (floor(now / 1000) + SECONDS) * 1000 - now
+  reply[n + 2], reply[n + 3] = tightest('requests_per_minute', function(rates) return rates.requests + requests end)
+  reply[n + 4], reply[n + 5] = tightest('tokens_per_minute', function(rates) return rates.tokens + tokens end)
+  return reply
+end
+
 local function take(scope, amount)
   local c, rates = scope.c, scope.rates
   c.held, c.requests, c.running = c.held + amount, c.requests + 1, c.running + 1
@@ -139,22 +160,8 @@ local function take(scope, amount)
   return { c.key, c.epoch, rates and rates.key or false, rates and rates.second or 0 }
 end
 
--- Of the scopes with a limit, the limit and what remains of it in the one with the least left; -1 without any.
-local function tightest(limit_name, used_of)
-  local limit, remaining = -1, -1
-  for _, scope in ipairs(ask.scopes) do
-    local own = scope.limits[limit_name]
-    if own and (limit < 0 or own - used_of(scope.rates) < remaining) then
-      limit, remaining = own, own - used_of(scope.rates)
-    end
-  end
-  return limit, remaining
-end
-
 local function grant(amount)
-  local reply = { 'OK', amount, ask.scopes[1].c.epoch, window, (floor(now / 1000) + SECONDS) * 1000 - now }
-  reply[6], reply[7] = tightest('requests_per_minute', function(rates) return rates.requests + 1 end)
-  reply[8], reply[9] = tightest('tokens_per_minute', function(rates) return rates.tokens + ask.tokens end)
+  local reply = with_standing({ 'OK', amount, ask.scopes[1].c.epoch, window }, 1, ask.tokens)
   local row = { is_held = true, amount = amount, window = window, tokens = ask.tokens, scopes = {}, reply = reply }
   for i, scope in ipairs(ask.scopes) do
     row.scopes[i] = take(scope, amount)
@@ -179,9 +186,12 @@ if refused then
   return refused
 end
 local amount, no_money = choose_amount()
-refused = no_money or check_rates() or check_concurrency()
+if no_money then
+  return no_money
+end
+refused = check_rates() or check_concurrency()
 if refused then
-  return refused
+  return with_standing(refused, 0, 0)
 end
 if is_rolled then
   keep_rows(holds, expiries)
