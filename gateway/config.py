@@ -121,6 +121,15 @@ class Journal(_Section, frozen=True, kw_only=True):
     """Entries that may wait for the database; beyond it, paid requests get 503."""
 
 
+class Idempotency(_Section, frozen=True, kw_only=True):
+    """What is kept of requests with an Idempotency-Key, in the database."""
+
+    ttl_s: Positive = 86_400
+    """A repetition within this gets the same answer and costs nothing."""
+    max_reply_bytes: Positive = 1_000_000
+    """A larger answer is not kept: its repetition gets 400."""
+
+
 class PriceConfig(_Section, frozen=True, kw_only=True):
     """USD per million tokens."""
 
@@ -290,6 +299,7 @@ class Config(_Section, frozen=True, kw_only=True):
     cache: Cache = Cache()
     keys: Keys = Keys()
     journal: Journal = Journal()
+    idempotency: Idempotency = Idempotency()
     tiers: dict[Name, TierConfig] = msgspec.field(default_factory=shipped_tiers)
     policies: Policies = Policies()
     scoring: Scoring = Scoring()

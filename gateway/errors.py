@@ -6,6 +6,7 @@ GatewayError
 ├── PermissionDeniedError      403
 ├── NotFoundError              404
 ├── RequestTimeoutError        408
+├── IdempotencyError           409  the same Idempotency-Key still runs
 ├── RateLimitedError           429  come back later
 ├── QuotaExhaustedError        429  money or quota: coming back at once does not help
 ├── InternalError              500
@@ -13,7 +14,7 @@ GatewayError
 └── UnavailableError           503
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class ConfigError(Exception):
@@ -37,12 +38,15 @@ class GatewayError(Exception):
         retry_after_s: float | None = None,
         should_retry: bool | None = None,
         headers: Mapping[str, str] | None = None,
+        attempts: Sequence[Mapping[str, str]] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
         self.headers = dict(headers or {})
+        self.attempts = attempts
+        """Which models were tried, and why each failed: told in the body, beside OpenAI's four keys."""
         if code is not None:
             self.code = code
         if status is not None:
@@ -89,6 +93,14 @@ class RequestTimeoutError(GatewayError):
     status = 408
     type = "invalid_request_error"
     code = "request_timeout"
+
+
+class IdempotencyError(GatewayError):
+    """Says nothing about repeating: SDKs repeat 409 by themselves, after `retry-after`."""
+
+    status = 409
+    type = "idempotency_error"
+    code = "idempotency_request_in_progress"
 
 
 class RateLimitedError(GatewayError):

@@ -133,6 +133,24 @@ audit = sa.Table(
     sa.Index("audit_by_time", "at_ms"),
 )
 
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("tenant_id", sa.Text, primary_key=True),
+    # SHA-256 of the caller's Idempotency-Key: it may hold anything, and need not be known here.
+    sa.Column("key_digest", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    # The request that holds the claim: whoever lost it to another must not close it.
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("lease_until_ms", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.Integer, nullable=True),
+    sa.Column("content_type", sa.Text, nullable=True),
+    sa.Column("body", sa.LargeBinary, nullable=True),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Index("idempotency_by_time", "created_ms"),
+)
+
 marks = sa.Table(
     "marks",
     metadata,
