@@ -10,7 +10,7 @@ from gateway.errors import AuthenticationError, PermissionDeniedError, Unavailab
 from gateway.ledger.account_records import Operator
 from gateway.ledger.database import DatabaseUnavailableError
 from gateway.ledger.operators import Operators
-from gateway.stages.authenticate import bearer
+from gateway.stages.authenticate import credential
 
 OPEN = {"roles": ()}
 """For probes and metrics."""
@@ -27,7 +27,7 @@ class OperatorGuard:
         roles = handler.opt.get("roles", ("admin",))
         if not roles:
             return
-        token = bearer(connection.scope["headers"])
+        token = credential(connection.scope["headers"])
         try:
             operator = await anyio.to_thread.run_sync(self._operators.resolve, token)
         except DatabaseUnavailableError as exc:

@@ -10,9 +10,20 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def render(error: GatewayError, request_id: str) -> tuple[int, Headers, bytes]:
-    body = msgspec.json.encode(
-        {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
-    )
+    said: dict[str, object] = {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if error.attempts:
+        said["attempts"] = error.attempts
+    body = msgspec.json.encode({"error": said})
+    return error.status, error_headers(error, request_id, body), body
+
+
+def error_headers(error: GatewayError, request_id: str, body: bytes) -> Headers:
+    """For a body of any dialect."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
@@ -24,4 +35,4 @@ def render(error: GatewayError, request_id: str) -> tuple[int, Headers, bytes]:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
         headers.append((b"retry-after-ms", str(max(1, math.ceil(error.retry_after_s * 1000))).encode()))
     headers += [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers.items()]
-    return error.status, headers, body
+    return headers

@@ -1,4 +1,4 @@
-"""Stage 1: from the Authorization header to the Caller. One answer for every key that does not count."""
+"""Stage 1: from the key in the headers to the Caller. One answer for every key that does not count."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,6 +13,7 @@ from gateway.values import Caller
 
 _MAX_REMEMBERED = 10_000
 _MAX_KEY_CHARS = 256
+_CREDENTIALS = (b"authorization", b"x-api-key")
 
 
 class KeyStoreUnavailableError(Exception):
@@ -46,7 +47,7 @@ class Authenticate:
         self._asking: dict[bytes, anyio.Event] = {}
 
     async def __call__(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
-        token = bearer(headers)
+        token = credential(headers)
         digest = hashlib.sha256(token.encode()).digest()
         known = self._known.get(digest)
         if known is None or self._clock.monotonic() - known[1] >= self._fresh_s:
@@ -100,14 +101,27 @@ def _unavailable() -> UnavailableError:
     )
 
 
-def bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The token of the one Authorization header. Raises AuthenticationError, or InvalidRequestError for two."""
-    found = [value for name, value in headers if name == b"authorization"]
-    if len(found) > 1:
-        raise InvalidRequestError("Send one Authorization header, not several.", code="invalid_header")
+def credential(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The key in `Authorization: Bearer`, or in `x-api-key`, as Anthropic's clients send it.
+
+    Raises AuthenticationError, or InvalidRequestError for two that differ: which one would pay?
+    """
+    found = [(name, value) for name, value in headers if name in _CREDENTIALS]
     if not found:
         raise AuthenticationError
-    scheme, _, token = found[0].decode("latin-1").partition(" ")
-    if scheme.lower() != "bearer" or not 0 < len(token) <= _MAX_KEY_CHARS or not token.isascii():
+    tokens = [_token(name, value.decode("latin-1")) for name, value in found]
+    if len(tokens) > 1 and (len(set(tokens)) > 1 or found[0][0] == found[1][0]):
+        raise InvalidRequestError(
+            "Send one key, in one Authorization or x-api-key header, not several.", code="invalid_header"
+        )
+    token = tokens[0]
+    if not 0 < len(token) <= _MAX_KEY_CHARS or not token.isascii():
         raise AuthenticationError
     return token
+
+
+def _token(name: bytes, value: str) -> str:
+    if name == b"x-api-key":
+        return value
+    scheme, _, token = value.partition(" ")
+    return token if scheme.lower() == "bearer" else ""

@@ -218,12 +218,14 @@ def _blamed(exc: UpstreamError) -> GatewayError:
 
 def _exhausted(ticket: Ticket, errors: list[UpstreamError]) -> GatewayError:
     tried = "; ".join(f"{failure.model}: {failure.reason}" for failure in ticket.failures)
+    attempts = [{"model": failure.model, "reason": failure.reason} for failure in ticket.failures]
     if all(error.kind == "busy" for error in errors):
         hints = [error.retry_after_s for error in errors if error.retry_after_s is not None]
         return UnavailableError(
             f"Every upstream for this request is overloaded or being left alone ({tried}).",
             code="server_is_overloaded" if any(error.status for error in errors) else "no_healthy_upstream",
             retry_after_s=min(hints, default=2),
+            attempts=attempts,
         )
     code = {"timeout": "upstream_timeout", "invalid": "upstream_invalid_response"}.get(
         errors[-1].kind, "upstream_error"
@@ -233,4 +235,5 @@ def _exhausted(ticket: Ticket, errors: list[UpstreamError]) -> GatewayError:
         status=504 if code == "upstream_timeout" else 502,
         code=code,
         should_retry=False if any(error.may_have_charged for error in errors) else None,
+        attempts=attempts,
     )

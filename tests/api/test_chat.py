@@ -231,6 +231,7 @@ async def test_all_attempts_failing_is_502_with_what_was_tried(
     assert failed.value.code == "upstream_error"
     assert "small" in failed.value.message
     assert "medium" in failed.value.message
+    assert [attempt["model"] for attempt in failed.value.body["attempts"]] == ["small", "medium"]  # type: ignore[index,call-overload]  # untyped in the SDK
     assert len(upstream.attempts) == 2
 
 

@@ -145,13 +145,23 @@ async def test_another_media_type_or_encoding_gets_415(
 
 
 @pytest.mark.fault("A1")
-async def test_two_authorization_headers_get_400(gateway: RunningGateway) -> None:
+@pytest.mark.parametrize("second", ["authorization", "x-api-key"])
+async def test_two_keys_get_400(gateway: RunningGateway, second: str) -> None:
     async with gateway.http() as http:
-        headers = [("authorization", f"Bearer {gateway.key}"), ("authorization", "Bearer other")]
+        headers = [("authorization", f"Bearer {gateway.key}"), (second, "Bearer other")]
         del http.headers["authorization"]
         reply = await http.post("/v1/chat/completions", content=body(), headers=headers)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_header")
+
+
+async def test_a_key_may_come_as_x_api_key_alone_or_beside_the_same_bearer(gateway: RunningGateway) -> None:
+    async with gateway.http() as http:
+        both = await http.get("/v1/models", headers={"x-api-key": gateway.key})
+        del http.headers["authorization"]
+        alone = await http.get("/v1/models", headers={"x-api-key": gateway.key})
+
+    assert (both.status_code, alone.status_code) == (200, 200)
 
 
 @pytest.mark.fault("C6")
