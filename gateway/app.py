@@ -20,6 +20,9 @@ from litestar.openapi import OpenAPIConfig
 from gateway import __version__
 from gateway.api.admin.accounts import account_handlers
 from gateway.api.admin.system import system_handlers
+from gateway.api.description.admin import admin_pages
+from gateway.api.description.handlers import Description, description_handlers
+from gateway.api.description.operations import METRICS, OPERATIONS
 from gateway.api.dialect import Dialect
 from gateway.api.errors import ErrorHandler, error_handler
 from gateway.api.finance.spend import finance_handlers
@@ -151,6 +154,13 @@ class Gateway:
                 ),
                 *model_handlers(self.catalogue, authenticate, self.registry.names),
                 *self._probes(with_metrics=server.public_metrics),
+                *description_handlers(
+                    Description(
+                        (*OPERATIONS, METRICS) if server.public_metrics else OPERATIONS,
+                        title="Weighbridge",
+                        version=__version__,
+                    )
+                ),
             ],
             exception_handlers={Exception: errors},
             openapi_config=None,
@@ -171,6 +181,7 @@ class Gateway:
                 title="Weighbridge: admin and finance",
                 version=__version__,
                 operation_id_creator=_operation_id,
+                render_plugins=admin_pages(),
             ),
             logging_config=None,
         )
