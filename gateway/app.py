@@ -42,10 +42,12 @@ from gateway.ids import RequestIds
 from gateway.ledger.accounts import Accounts
 from gateway.ledger.credentials import Credentials, load_pepper
 from gateway.ledger.database import Database, DatabaseUnavailableError
+from gateway.ledger.idempotency import Idempotency
 from gateway.ledger.journal import FileJournal
 from gateway.ledger.price_book import PriceBook
 from gateway.ledger.shipper import Shipper
 from gateway.ledger.store import SpentReader, SqlLedger
+from gateway.ledger.sweeper import Sweeper
 from gateway.limits.client import StoreClient
 from gateway.limits.contract import LimiterUnavailableError
 from gateway.limits.failover import FailoverLimiter
@@ -60,6 +62,7 @@ from gateway.stages.dispatch import Dispatch
 from gateway.stages.lookup import Lookup
 from gateway.stages.meter import Meter
 from gateway.stages.relay import Relay
+from gateway.stages.repeat import Repeat
 from gateway.stages.route import Route
 from gateway.stages.score import ScoreStage
 from gateway.stages.settle import Settle
@@ -127,8 +130,16 @@ class Gateway:
             ship_every_s=config.journal.ship_every_s,
             failpoints=failpoints,
         )
+        self.idempotency = Idempotency(
+            self.database,
+            clock,
+            lease_s=_longest_s(config) + _HOLD_SPARE_S,
+            ttl_s=config.idempotency.ttl_s,
+        )
+        self.sweeper = Sweeper([self.idempotency.purge], self.log)
         stages = self._stages(failpoints)
         self._settle = stages.settle
+        self._repeat = stages.repeat
         ids = RequestIds(clock)
         pipeline = Pipeline(stages, self.catalogue, Report(clock, self.metrics, self.log), clock, ids)
         errors = error_handler(ids, self.log)
@@ -202,7 +213,10 @@ class Gateway:
             is_prepared = await self._prepare()
             stack.push_async_callback(self._last_flush)
             async with asyncio.TaskGroup() as self._tasks:
-                background = [self._tasks.create_task(self.shipper.run())]
+                background = [
+                    self._tasks.create_task(self.shipper.run()),
+                    self._tasks.create_task(self.sweeper.run()),
+                ]
                 if not is_prepared:
                     background.append(self._tasks.create_task(self._prepare_later()))
                 try:
@@ -252,6 +266,7 @@ class Gateway:
     async def catch_up(self) -> None:
         """What was answered before this call is in the ledger, if the database can be reached."""
         await self._settle.finished()
+        await self._repeat.finished()
         try:
             await self.shipper.flush()
         except DatabaseUnavailableError as exc:
@@ -268,7 +283,7 @@ class Gateway:
 
     def _stages(self, failpoints: Failpoints) -> Stages:
         config, clock, metrics, log = self._config, self._clock, self.metrics, self.log
-        total_s = max(upstream.total_timeout_s for upstream in config.upstreams.values())
+        total_s = _longest_s(config)
         cache = (
             ExactCache(
                 RedisReplyStore(self.cache_client),
@@ -322,6 +337,13 @@ class Gateway:
                 failpoints,
                 tasks=lambda: self._tasks,
             ),
+            repeat=Repeat(
+                self.idempotency,
+                metrics,
+                log,
+                tasks=lambda: self._tasks,
+                max_reply_bytes=config.idempotency.max_reply_bytes,
+            ),
         )
 
     def _resolve(self, token: str) -> Caller | None:
@@ -368,6 +390,11 @@ def create_app(
 def _operation_id(_handler: object, method: object, path: Sequence[object]) -> str:
     """Litestar's own takes the function's name, which it loses for handlers that run in a thread."""
     return "_".join([str(method).lower(), *(getattr(part, "name", str(part)) for part in path)])
+
+
+def _longest_s(config: Config) -> float:
+    """What a request may take at most."""
+    return max(upstream.total_timeout_s for upstream in config.upstreams.values())
 
 
 def _registry(config: Config) -> Registry:

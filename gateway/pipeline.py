@@ -12,6 +12,7 @@ from gateway.clock import Clock
 from gateway.entries import entry, hit_entry
 from gateway.errors import UpstreamFailedError
 from gateway.exchange import Exchange
+from gateway.ledger.idempotency import StoredReply
 from gateway.report import Report
 from gateway.stages.admit import Admit
 from gateway.stages.authenticate import Authenticate
@@ -19,10 +20,11 @@ from gateway.stages.dispatch import Dispatch
 from gateway.stages.lookup import Lookup
 from gateway.stages.meter import Meter
 from gateway.stages.relay import Relay
+from gateway.stages.repeat import Repeat, replay
 from gateway.stages.route import Route
 from gateway.stages.score import ScoreStage
 from gateway.stages.settle import Settle
-from gateway.ticket import Ticket
+from gateway.ticket import Request, Ticket
 from gateway.upstreams.contract import UpstreamError
 from gateway.values import Caller
 
@@ -37,6 +39,8 @@ class Stages(msgspec.Struct, frozen=True, kw_only=True):
     relay: Relay
     meter: Meter
     settle: Settle
+    repeat: Repeat
+    """Before the second: an answer that was given under an Idempotency-Key is given again, and nothing begins."""
 
 
 class Pipeline:
@@ -63,28 +67,41 @@ class Pipeline:
         with self._report.following(ticket):
             ticket.caller = caller or await stages.authenticate(exchange.headers)
             ticket.request = await exchange.read()
-            offers = self._catalogue.offers(ticket.request.model, ticket.caller.tier, ticket.request.kind)
-            stages.route.policy(ticket.request.model)
-            key = stages.lookup.key(ticket.caller, ticket.request)
-            asked = stages.lookup.ask(ticket.caller, ticket.request, key)
-            ticket.reservation, terms = await stages.admit(ticket, ticket.caller, ticket.request, offers)
-            attempts: list[Attempt] = []
-            try:
-                hit = await stages.lookup(ticket.caller, key, asked)
-                if hit is not None:
-                    await self._replay(ticket, exchange, hit)
-                    return
-                ticket.cache = "miss" if key else "off"
-                ticket.score = stages.score(ticket.request, offers)
-                ticket.decision = stages.route(
-                    ticket.caller, ticket.request, ticket.score, ticket.reservation, terms
-                )
-                await self._answer(ticket, exchange, terms, attempts, key)
-            finally:
-                # Whatever happened, and whoever left: the charge is written and the hold released.
-                if not ticket.is_settled:
-                    with anyio.CancelScope(shield=True):
-                        await self._close(ticket, attempts)
+            claim = await stages.repeat(ticket.request_id, ticket.caller, exchange.headers, ticket.request)
+            if claim is None:
+                await self._serve(ticket, exchange, ticket.caller, ticket.request)
+            elif isinstance(claim, StoredReply):
+                ticket.status = claim.status
+                await replay(claim, exchange, self._report.headers(ticket))
+            else:
+                try:
+                    await self._serve(ticket, claim.listen(exchange), ticket.caller, ticket.request)
+                finally:
+                    was_billed = any(entry.outcome != "failed" for entry in ticket.entries)
+                    claim.close(is_whole=ticket.is_whole, was_billed=was_billed)
+
+    async def _serve(self, ticket: Ticket, exchange: Exchange, caller: Caller, request: Request) -> None:
+        stages = self._stages
+        offers = self._catalogue.offers(request.model, caller.tier, request.kind)
+        stages.route.policy(request.model)
+        key = stages.lookup.key(caller, request)
+        asked = stages.lookup.ask(caller, request, key)
+        ticket.reservation, terms = await stages.admit(ticket, caller, request, offers)
+        attempts: list[Attempt] = []
+        try:
+            hit = await stages.lookup(caller, key, asked)
+            if hit is not None:
+                await self._replay(ticket, exchange, hit)
+                return
+            ticket.cache = "miss" if key else "off"
+            ticket.score = stages.score(request, offers)
+            ticket.decision = stages.route(caller, request, ticket.score, ticket.reservation, terms)
+            await self._answer(ticket, exchange, terms, attempts, key)
+        finally:
+            # Whatever happened, and whoever left: the charge is written and the hold released.
+            if not ticket.is_settled:
+                with anyio.CancelScope(shield=True):
+                    await self._close(ticket, attempts)
 
     async def _answer(
         self,
@@ -105,6 +122,7 @@ class Pipeline:
         await self._close(ticket, attempts)
         self._keep(ticket, key, answer.attempt, (body,))
         ticket.status = 200
+        ticket.is_whole = True
         await exchange.reply(body, self._report.headers(ticket))
 
     async def _stream(
@@ -134,6 +152,7 @@ class Pipeline:
         end = voice.end()
         if kept is not None:
             self._keep(ticket, key, opened.attempt, (*kept, end))
+        ticket.is_whole = True
         await exchange.send(end + self._report.trailer(ticket) + exchange.done, is_last=True)
 
     async def _replay(self, ticket: Ticket, exchange: Exchange, hit: CachedReply) -> None:
@@ -142,6 +161,7 @@ class Pipeline:
         ticket.entries.append(hit_entry(ticket, hit))
         self._stages.settle(ticket)
         ticket.status = 200
+        ticket.is_whole = True
         headers = self._report.headers(ticket)
         if not ticket.request.is_stream:
             await exchange.reply(hit.chunks[0], headers)

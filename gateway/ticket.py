@@ -88,6 +88,7 @@ class Ticket:
         "first_token_ms",
         "is_background",
         "is_settled",
+        "is_whole",
         "request",
         "request_id",
         "reservation",
@@ -122,6 +123,8 @@ class Ticket:
         self.upstream_s = 0.0
         """Seconds spent waiting for upstreams."""
         self.is_settled = False
+        self.is_whole = False
+        """The answer reached its end, whether or not the client was still there."""
         self.was_intended = False
         """The journal holds an intent that must be closed, billed or not."""
         self.first_token_ms: int | None = None

@@ -50,15 +50,15 @@ class Repeat:
         request_id: str,
         caller: Caller,
         headers: Iterable[tuple[bytes, bytes]],
-        endpoint: str,
-        body: Mapping[str, Any],
+        request: Request,
     ) -> "Claim | StoredReply | None":
         """None without the header. A claim must be closed. Raises GatewayError for a repetition without an answer."""
         key = idempotency_key(headers)
         if key is None:
             return None
         slot = Slot(caller.tenant, hashlib.sha256(key).hexdigest())
-        fingerprint = _fingerprint(endpoint, body)
+        body = request.body if request.native is None else request.native
+        fingerprint = _fingerprint(request.endpoint, body)
         closing = self._closing.get(slot)
         if closing is not None:
             # Answered a moment ago: a client that goes on at once need not be told that it runs.

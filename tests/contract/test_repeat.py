@@ -12,6 +12,7 @@ from gateway.ledger.database import Database
 from gateway.ledger.idempotency import Idempotency, StoredReply
 from gateway.stages.repeat import Claim, Repeat, replay
 from gateway.telemetry.metrics import Metrics
+from gateway.ticket import Request
 from gateway.values import Caller, Limits, Tier
 from tests.fixtures.ledger import Log
 
@@ -77,7 +78,8 @@ async def ask(
     request_id: str = "r1",
 ) -> Claim | StoredReply | None:
     headers = [] if key is None else [(b"idempotency-key", key.encode("latin-1"))]
-    return await repeat(request_id, caller, headers, endpoint, body)
+    request = Request(endpoint=endpoint, body=body, body_bytes=1, model="m")
+    return await repeat(request_id, caller, headers, request)
 
 
 async def claimed(repeat: Repeat, **asked: Any) -> Claim:
@@ -229,7 +231,7 @@ async def test_a_key_that_is_none_is_refused(repeat: Repeat, values: list[bytes]
     headers = [(b"idempotency-key", value) for value in values]
 
     with pytest.raises(InvalidRequestError) as refusal:
-        await repeat("r1", ACME, headers, "chat", BODY)
+        await repeat("r1", ACME, headers, Request(body=BODY, body_bytes=1, model="m"))
 
     assert (refusal.value.code, refusal.value.param) == ("invalid_header", "Idempotency-Key")
 
