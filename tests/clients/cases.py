@@ -8,7 +8,8 @@ runs in environments that hold nothing but the client.
 
     cases.main()
 
-Arguments of the command line, if any, are texts of which one must be in a case's name for it to run.
+Arguments of the command line, if any, are texts of which one must be in a case's name for it to run; after `--trace` the
+failures' tracebacks follow on standard error.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ class Cases:
         return add
 
     def main(self) -> None:
-        wanted = sys.argv[1:]
+        wanted = [text for text in sys.argv[1:] if text != "--trace"]
         for name, body in self._cases.items():
             if not wanted or any(text in name for text in wanted):
                 self.tell(name, self._failure(body))
@@ -64,7 +65,7 @@ class Cases:
             if inspect.iscoroutine(result):
                 asyncio.run(result)
         except Exception as exc:  # noqa: BLE001 - whatever a client raises is what came of the case
-            if len(sys.argv) > 1:
+            if "--trace" in sys.argv:
                 traceback.print_exception(exc)
             return exc
         return None

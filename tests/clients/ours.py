@@ -85,10 +85,12 @@ def _migrate(url: str) -> None:
 
 
 async def booked(gateway: RunningGateway) -> Counter[tuple[str, str]]:
-    """Tokens in the ledger by model and class, without replies from the cache, which no provider bills."""
+    """Tokens in the ledger by model and class, without replies from the cache and without what is only suspected: a 500
+    may have been charged for, and the house carries that until the provider's own bill says."""
     total: Counter[tuple[str, str]] = Counter()
     for entry in await gateway.entries():
-        if not entry.is_cache_hit:
+        is_suspected = entry.suspense and not entry.cost
+        if not entry.is_cache_hit and not is_suspected:
             total[entry.model, "attempts"] += 1
             total[entry.model, "prompt"] += entry.input_tokens + entry.cached_input_tokens
             total[entry.model, "cached"] += entry.cached_input_tokens
