@@ -59,6 +59,8 @@ class Server(_Section, frozen=True, kw_only=True):
     """A request whose headers take longer to arrive gets 408; a new connection that sends nothing is closed."""
     body_timeout_s: Seconds = 10.0
     """A body that takes longer to arrive gets 408."""
+    keep_alive_s: Seconds = 75.0
+    """How long an idle connection stays open. Behind a load balancer: longer than it keeps its own."""
     write_stall_s: Seconds = 30.0
     """A client that leaves its answer unread for so long is cut off; what the answer cost is still charged."""
     max_connections: NotNegative = 4096

@@ -10,7 +10,7 @@ from litestar.types import Receive, Scope, Send
 from gateway.api.dialect import Dialect
 from gateway.api.exchange import AsgiExchange
 from gateway.config import Server
-from gateway.errors import GatewayError, InternalError, InvalidRequestError, UnavailableError
+from gateway.errors import GatewayError, InternalError, UnavailableError
 from gateway.pipeline import Pipeline
 from gateway.telemetry.logs import Logger
 from gateway.ticket import Ticket
@@ -41,7 +41,6 @@ def billable_handler(
             body_timeout_s=server.body_timeout_s,
         )
         try:
-            check_head(scope, server.max_header_bytes)
             if is_draining():
                 raise UnavailableError(
                     "This gateway is shutting down; try again.", code="draining", retry_after_s=1
@@ -56,17 +55,6 @@ def billable_handler(
             exchange.close()
 
     return answer
-
-
-def check_head(scope: Scope, max_header_bytes: int) -> None:
-    if scope["method"] != "POST":  # type: ignore[typeddict-item]  # only HTTP scopes are routed here
-        raise InvalidRequestError(
-            "Use POST here.", status=405, code="method_not_allowed", headers={"allow": "POST"}
-        )
-    if sum(len(name) + len(value) for name, value in scope["headers"]) > max_header_bytes:
-        raise InvalidRequestError(
-            f"The headers are larger than {max_header_bytes} bytes.", status=431, code="headers_too_large"
-        )
 
 
 def _ours(ticket: Ticket) -> InternalError:

@@ -7,22 +7,22 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import uvicorn
 import uvloop
-from litestar import Litestar
 
 from gateway.app import Gateway, create_app
 from gateway.cli.places import bound, config_path
 from gateway.cli.stores import opened_stores
+from gateway.clock import SystemClock
 from gateway.config import Config, environment, load
 from gateway.errors import ConfigError
 from gateway.failpoints import Failpoints
-
-_KEEP_ALIVE_S = 75
+from gateway.ids import RequestIds
+from gateway.listener import server_for
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(gateway: Gateway, config: Config, apps: socket.socket, admins: socket.socket) -> None:
-    servers = [server_for(gateway.public, config), server_for(gateway.admin, config)]
+    servers = servers_for(gateway, config)
     _stop_on_signals(gateway, servers)
     async with gateway.running(), asyncio.TaskGroup() as tasks:
         _spare_the_collector()
@@ -60,31 +60,13 @@ def _spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def server_for(app: Litestar, config: Config) -> uvicorn.Server:
-    """uvicorn needs half of granian's CPU at one connection and 0.72 of it on streams, and two fit in one process."""
-    return _Server(
-        uvicorn.Config(
-            app,
-            loop="none",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=round(config.server.drain_s),
-            backlog=4096,
-        )
-    )
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals alone: they are for both servers of the process."""
-
-    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]  # also a context manager
-        return nullcontext()
+def servers_for(gateway: Gateway, config: Config) -> list[uvicorn.Server]:
+    """The apps' and the admins'. Only the apps' answers web pages of other origins."""
+    shared: dict[str, Any] = {"new_id": RequestIds(SystemClock()), "on_refusal": gateway.metrics.refused}
+    return [
+        server_for(gateway.public, config.server, origins=config.server.cors_origins, **shared),
+        server_for(gateway.admin, config.server, **shared),
+    ]
 
 
 def _stop_on_signals(gateway: Gateway, servers: list[uvicorn.Server]) -> None:

@@ -53,7 +53,8 @@ REFUSALS: Mapping[int, tuple[Refusal, ...]] = {
         Refusal(_WRONG, "unsupported_value", "No model that you may use can do what this value asks for."),
         Refusal(_WRONG, "unsupported_model", "The model does not answer at this endpoint."),
         Refusal(_WRONG, "context_length_exceeded", "The prompt fits into no model that you may use."),
-        Refusal(_WRONG, "invalid_header", "A header is doubled or contradicts another."),
+        Refusal(_WRONG, "invalid_header", "A header is missing, doubled or contradicts another."),
+        Refusal(_WRONG, "invalid_http", "What arrived is not HTTP/1.1; the connection is closed."),
         Refusal(_WRONG, "idempotency_key_mismatch", "This Idempotency-Key came with another body before."),
         Refusal(
             _WRONG,
@@ -71,7 +72,7 @@ REFUSALS: Mapping[int, tuple[Refusal, ...]] = {
         Refusal(_WRONG, "not_found", "There is nothing at this path, or no such object of yours."),
     ),
     405: (Refusal(_WRONG, "method_not_allowed", "Another method; `allow` names those that work."),),
-    408: (Refusal(_WRONG, "request_timeout", "The body took too long to arrive."),),
+    408: (Refusal(_WRONG, "request_timeout", "The headers or the body took too long to arrive."),),
     409: (
         Refusal("idempotency_error", "idempotency_request_in_progress", "The first one is still running."),
     ),
@@ -98,7 +99,9 @@ REFUSALS: Mapping[int, tuple[Refusal, ...]] = {
         Refusal("server_error", "upstream_stream_interrupted", "Only inside a stream: it broke off."),
     ),
     503: (
-        Refusal(_BUSY, "server_is_overloaded", "Every model that could answer is overloaded."),
+        Refusal(
+            _BUSY, "server_is_overloaded", "Every model that could answer is overloaded, or the gateway is."
+        ),
         Refusal(_BUSY, "no_healthy_upstream", "Every model that could answer is being left alone."),
         Refusal(_BUSY, "budget_unavailable", "Budgets cannot be checked at the moment."),
         Refusal(_BUSY, "spend_journal_unavailable", "Spend cannot be recorded at the moment."),
@@ -115,7 +118,7 @@ TITLES: Mapping[int, str] = {
     403: "The key may not do this",
     404: "Not there, or not for you",
     405: "Wrong method",
-    408: "The body came too slowly",
+    408: "The request came too slowly",
     409: "The same request is still running",
     413: "The body is too large",
     415: "The body cannot be read in this form",
