@@ -31,6 +31,7 @@ ABILITIES = (
     "audio",
     "audio_output",
     "files",
+    "video",
     "json_object",
     "json_schema",
     "logprobs",
@@ -157,7 +158,7 @@ class Model(_Section, frozen=True, kw_only=True):
     """Tokens of prompt and answer together; a longer request goes to another model, or gets 400."""
     max_output_tokens: Positive = 4096
     abilities: tuple[str, ...] = ()
-    """Of tools, vision, audio, audio_output, files, json_object, json_schema, logprobs, reasoning, store and completions
+    """Of tools, vision, audio, audio_output, files, video, json_object, json_schema, logprobs, reasoning, store and completions
     (the legacy endpoint, with all its fields). Who asks for one that is not there is routed elsewhere, or gets 400;
     nothing is dropped in silence."""
     unsupported: tuple[str, ...] = ()

@@ -26,7 +26,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     native: dict[str, Any] | None = None
     """As the caller wrote it, where that is another form; sent instead to upstreams that speak it."""
     body_bytes: int
-    """Length of the raw body: no tokenizer makes more tokens of a text than it has bytes."""
+    """Length of the raw body, media weighed as what they count: no tokenizer makes more tokens of a text than it has
+    bytes."""
     context_bytes: int | None = None
     """Of the longest single input, where a request holds several; else all of it counts."""
     model: str
@@ -50,7 +51,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def output_field(self) -> str:
         """The field in which the caller asked for a ceiling on the answer."""
+        if self.endpoint == "responses":
+            return "max_output_tokens"
         return "max_completion_tokens" if "max_completion_tokens" in self.body else "max_tokens"
+
+    @property
+    def input_field(self) -> str:
+        """The field that holds what the model is to read."""
+        return {"chat": "messages", "messages": "messages", "completions": "prompt"}.get(
+            self.endpoint, "input"
+        )
 
     @property
     def input_tokens(self) -> int:

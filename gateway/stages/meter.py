@@ -16,6 +16,7 @@ _LONG_CHARS = 50_000
 """From here on counting takes more than half a millisecond and moves to a thread."""
 
 
+_NOT_TEXT = frozenset({"image_url", "input_audio", "file", "video_url", "type", "role", "id"})
 _READ = ("tools", "messages", "input")
 
 
@@ -67,9 +68,7 @@ def prompt_text(value: Any) -> str:
             pieces.append(item)
         elif isinstance(item, dict):
             # Images and audio are not text; what they cost only the upstream knows.
-            todo.extend(
-                v for k, v in item.items() if k not in {"image_url", "input_audio", "type", "role", "id"}
-            )
+            todo.extend(v for k, v in item.items() if k not in _NOT_TEXT)
         elif isinstance(item, list):
             todo.extend(item)
     return "\n".join(pieces)

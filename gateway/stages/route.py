@@ -22,15 +22,27 @@ Health = Callable[[str], tuple[bool, int]]
 """Upstream name to (is healthy, requests in flight)."""
 
 _FIELD_OF = {
-    "tools": "tools",
-    "json_schema": "response_format",
-    "json_object": "response_format",
-    "logprobs": "logprobs",
-    "reasoning": "reasoning_effort",
-    "audio_output": "modalities",
-    "store": "store",
-    "completions": "prompt",
+    "chat": {
+        "tools": "tools",
+        "json_schema": "response_format",
+        "json_object": "response_format",
+        "logprobs": "logprobs",
+        "reasoning": "reasoning_effort",
+        "audio_output": "modalities",
+        "store": "store",
+    },
+    "responses": {
+        "tools": "tools",
+        "json_schema": "text.format",
+        "json_object": "text.format",
+        "logprobs": "top_logprobs",
+        "reasoning": "reasoning",
+        "store": "store",
+    },
+    "messages": {"tools": "tools", "json_schema": "output_config", "reasoning": "thinking"},
+    "completions": {"logprobs": "logprobs"},
 }
+"""In which field a caller asks for an ability; what is not here is asked for by the input itself."""
 
 
 class Route:
@@ -128,14 +140,14 @@ def explain(error: NoCandidateError, request: Request) -> GatewayError:
         return InvalidRequestError(
             f"No model that you may use here can do {ability!r}.",
             code="unsupported_value",
-            param=_FIELD_OF.get(ability, "messages"),
+            param=_field(ability, request),
         )
     if why == constraints.CONTEXT:
         return InvalidRequestError(
-            f"The request is about {request.input_tokens} tokens long, which with the answer is more than the context "
+            f"The request is about {request.context_tokens} tokens long, which with the answer is more than the context "
             "window of any model that you may use here.",
             code="context_length_exceeded",
-            param="messages",
+            param=request.input_field,
         )
     if why == constraints.OUTPUT:
         return InvalidRequestError(
@@ -157,3 +169,7 @@ def explain(error: NoCandidateError, request: Request) -> GatewayError:
         code="model_not_found",
         param="model",
     )
+
+
+def _field(ability: str, request: Request) -> str:
+    return _FIELD_OF.get(request.endpoint, {}).get(ability, request.input_field)

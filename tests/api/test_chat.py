@@ -1,6 +1,7 @@
 """Chat completions as an app meets them, through OpenAI's own SDK."""
 
 import asyncio
+from typing import Any
 
 import openai
 import pytest
@@ -401,3 +402,71 @@ async def test_without_the_caches_store_every_request_is_a_miss(
 
     assert len(upstream.attempts) == 2
     assert b'weighbridge_degraded_total{part="cache"}' in gateway.app.metrics.render()
+
+
+LAME = """
+upstreams:
+  lame:
+    base_url: {url}
+    unsupported: [seed]
+    models: {{small: {{size: small, free: true, unsupported: [logit_bias]}}}}
+  able:
+    base_url: {url}
+    models: {{large: {{size: large, price: {{input: 1, output: 1}}, abilities: [vision]}}}}
+"""
+
+
+async def test_a_field_that_an_upstream_does_not_honour_sends_the_request_elsewhere_or_is_named(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await make_gateway(LAME.format(url=upstream.url))
+    client = gateway.client()
+
+    plain = await client.chat.completions.create(model="auto", messages=HELLO)
+    seeded = await client.chat.completions.create(model="auto", messages=HELLO, seed=7)
+    null = await client.chat.completions.create(model="small", messages=HELLO, extra_body={"seed": None})
+    with pytest.raises(openai.BadRequestError) as by_upstream:
+        await client.chat.completions.create(model="small", messages=HELLO, seed=7)
+    with pytest.raises(openai.BadRequestError) as by_model:
+        await client.chat.completions.create(model="small", messages=HELLO, logit_bias={"1": 1})
+
+    assert (plain.model, seeded.model, null.model) == ("small", "large", "small")
+    assert (by_upstream.value.code, by_upstream.value.param) == ("unsupported_parameter", "seed")
+    assert by_model.value.param == "logit_bias"
+
+
+async def test_a_picture_of_a_megabyte_is_not_taken_for_a_quarter_of_a_million_tokens(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1_000_000}}
+    messages: Any = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]}]
+
+    reply = await gateway.client().chat.completions.create(model="cloud", messages=messages)
+
+    assert reply.choices[0].message.content == "Paris"
+    assert upstream.attempts[0].body["messages"] == messages
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"modalities": ["text", "audio"], "audio": {"voice": "x", "format": "wav"}}, "modalities"),
+        ({"store": True}, "store"),
+        ({"logprobs": True}, "logprobs"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_data": "x"}}]}]},
+            "messages",
+        ),
+    ],
+)
+async def test_what_no_model_can_do_is_refused_by_its_field(
+    gateway: RunningGateway, upstream: ScriptedUpstream, asked: dict[str, Any], param: str
+) -> None:
+    async with gateway.http() as http:
+        reply = await http.post("/v1/chat/completions", json={"model": "small", "messages": HELLO, **asked})
+
+    assert reply.status_code == 400, reply.text
+    assert reply.json()["error"]["param"] == param
+    assert upstream.attempts == []

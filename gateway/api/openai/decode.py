@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from gateway.api.bodies import Count, invalid, read_object, refuse_forbidden
+from gateway.api.media import text_bytes
 from gateway.errors import InvalidRequestError
 from gateway.ticket import Request
 
@@ -21,6 +22,16 @@ _EVERYWHERE = frozenset(
     }
 )  # fmt: skip
 """Fields that every upstream honours, that say nothing of the answer, or that are asked for as an ability."""
+
+
+_NEED_OF = {
+    "image_url": "vision",
+    "input_image": "vision",
+    "input_audio": "audio",
+    "file": "files",
+    "video_url": "video",
+}
+"""Content parts that not every model can read."""
 
 
 class _StreamOptions(msgspec.Struct):
@@ -58,6 +69,11 @@ class ChatBody(msgspec.Struct):
     tools: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=128)] | None = None
     functions: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=128)] | None = None
     response_format: _ResponseFormat | None = None
+    reasoning_effort: str | None = None
+    modalities: list[str] | None = None
+    audio: dict[str, Any] | None = None
+    store: bool | None = None
+    metadata: dict[str, Any] | None = None
     user: str | None = None
 
 
@@ -82,18 +98,23 @@ class ChatDecoder:
         control = headers.get(b"cache-control", b"").lower()
         return Request(
             body=body,
-            body_bytes=len(raw),
+            body_bytes=text_bytes(len(raw), body["messages"]),
             model=chat.model,
             is_stream=bool(chat.stream),
             wants_usage=bool(chat.stream and chat.stream_options and chat.stream_options.include_usage),
             output_tokens=chat.max_completion_tokens or chat.max_tokens,
             choices=chat.n or 1,
             needs=_needs(chat),
-            fields=frozenset(body) - _EVERYWHERE,
+            fields=fields_of(body),
             is_deterministic=chat.temperature == 0 or chat.seed is not None,
             skips_cache=b"no-cache" in control or b"no-store" in control,
             stores_cache=b"no-store" not in control,
         )
+
+
+def fields_of(body: dict[str, Any]) -> frozenset[str]:
+    """Those of a chat body that not every upstream honours. What is null is not asked for."""
+    return frozenset([name for name, value in body.items() if name not in _EVERYWHERE and value is not None])
 
 
 def _needs(chat: ChatBody) -> frozenset[str]:
@@ -104,12 +125,16 @@ def _needs(chat: ChatBody) -> frozenset[str]:
         needs.add("logprobs")
     if chat.response_format and chat.response_format.type in ("json_object", "json_schema"):
         needs.add(chat.response_format.type)
+    if chat.reasoning_effort not in (None, "none"):
+        needs.add("reasoning")
+    if chat.audio is not None or (chat.modalities and "audio" in chat.modalities):
+        needs.add("audio_output")
+    if chat.store:
+        needs.add("store")
     for message in chat.messages:
         if isinstance(message.content, list):
             for part in message.content:
-                kind = part.get("type")
-                if kind in ("image_url", "input_image"):
-                    needs.add("vision")
-                elif kind == "input_audio":
-                    needs.add("audio")
+                need = _NEED_OF.get(part.get("type", ""))
+                if need is not None:
+                    needs.add(need)
     return frozenset(needs)
