@@ -1,7 +1,7 @@
 """What every surface asks of a request's body: one JSON object of bounded depth, without fields that redirect a call."""
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Annotated, Any
 
 import msgspec
@@ -77,6 +77,13 @@ def refuse_forbidden(raw: bytes, body: dict[str, Any], *, open_content: Set[str]
             todo += [(f"{name}.{key}", inner) for key, inner in value.items()]
         elif isinstance(value, list):
             todo += [(f"{name}.{index}", inner) for index, inner in enumerate(value)]
+
+
+def cache_wishes(headers: Mapping[bytes, bytes]) -> tuple[bool, bool]:
+    """From `cache-control`: answer without looking into our cache; the answer may be kept."""
+    control = headers.get(b"cache-control", b"").lower()
+    is_private = b"no-store" in control
+    return is_private or b"no-cache" in control, not is_private
 
 
 def invalid(message: str) -> InvalidRequestError:

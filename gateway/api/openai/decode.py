@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from gateway.api.bodies import Count, invalid, read_object, refuse_forbidden
+from gateway.api.bodies import Count, cache_wishes, invalid, read_object, refuse_forbidden
 from gateway.api.media import text_bytes
 from gateway.errors import InvalidRequestError
 from gateway.ticket import Request
@@ -95,7 +95,7 @@ class ChatDecoder:
                 "`max_tokens` and `max_completion_tokens` name different ceilings; send one.",
                 param="max_tokens",
             )
-        control = headers.get(b"cache-control", b"").lower()
+        skips_cache, stores_cache = cache_wishes(headers)
         return Request(
             body=body,
             body_bytes=text_bytes(len(raw), body["messages"]),
@@ -107,8 +107,8 @@ class ChatDecoder:
             needs=_needs(chat),
             fields=fields_of(body),
             is_deterministic=chat.temperature == 0 or chat.seed is not None,
-            skips_cache=b"no-cache" in control or b"no-store" in control,
-            stores_cache=b"no-store" not in control,
+            skips_cache=skips_cache,
+            stores_cache=stores_cache,
         )
 
 
