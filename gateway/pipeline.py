@@ -66,7 +66,7 @@ class Pipeline:
         stages = self._stages
         with self._report.following(ticket):
             ticket.caller = caller or await stages.authenticate(exchange.headers)
-            ticket.request = await exchange.read()
+            ticket.request = msgspec.structs.replace(await exchange.read(), id=ticket.request_id)
             claim = await stages.repeat(ticket.request_id, ticket.caller, exchange.headers, ticket.request)
             if claim is None:
                 await self._serve(ticket, exchange, ticket.caller, ticket.request)

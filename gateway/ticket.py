@@ -18,6 +18,8 @@ FORM_OF: dict[Kind, Endpoint] = {"chat": "chat", "embedding": "embeddings", "mod
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A billable request, decoded and checked, before anything was decided about it."""
 
+    id: str = ""
+    """By which the log and the ledger know it: dialects whose answers have ids of ours make them from it."""
     endpoint: Endpoint = "chat"
     kind: Kind = "chat"
     """What sort of model can answer."""
@@ -54,6 +56,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         if self.endpoint == "responses":
             return "max_output_tokens"
         return "max_completion_tokens" if "max_completion_tokens" in self.body else "max_tokens"
+
+    @property
+    def choices_field(self) -> str:
+        """The field in which the caller asked for several answers."""
+        asked = self.body if self.native is None else self.native
+        return next((field for field in ("best_of", "n") if (asked.get(field) or 1) > 1), self.input_field)
 
     @property
     def input_field(self) -> str:
