@@ -39,6 +39,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """Request fields that it does not honour, by configuration."""
     accepts: frozenset[str] | None
     """The only ones that survive translation; None: all."""
+    may_write_cache: bool
+    """It may store a prompt without being asked."""
     max_tokens_field: str
     on_disconnect: str
     drain_s: float
@@ -131,8 +133,11 @@ class Catalogue:
         else:
             output_tokens = 0
         choices, input_bytes = request.choices, request.body_bytes
+        dearest_input = price.input
+        if request.writes_prompt_cache or offer.may_write_cache:
+            dearest_input = max(price.input, price.cache_write, price.cache_write_1h)
         dearest_output = max(price.output, price.reasoning)
-        worst = input_bytes * price.input + choices * output_tokens * dearest_output
+        worst = input_bytes * dearest_input + choices * output_tokens * dearest_output
         typical = (
             input_bytes // 4 * price.input
             + choices * min(output_tokens, _TYPICAL_OUTPUT_TOKENS) * price.output
@@ -164,6 +169,8 @@ def scaled(price: Price, factor: Fraction) -> Price:
         cached_input=math.ceil(price.cached_input * factor),
         output=math.ceil(price.output * factor),
         reasoning=math.ceil(price.reasoning * factor),
+        cache_write=math.ceil(price.cache_write * factor),
+        cache_write_1h=math.ceil(price.cache_write_1h * factor),
     )
 
 
@@ -187,6 +194,7 @@ def _offer(upstream_name: str, upstream: Upstream, model_name: str, model: Model
         forms=frozenset(forms),
         refuses=frozenset(upstream.unsupported) | frozenset(model.unsupported),
         accepts=_ANTHROPIC_FIELDS if upstream.dialect == "anthropic" else None,
+        may_write_cache=upstream.dialect == "openai",
         max_tokens_field=upstream.max_tokens_field,
         on_disconnect=upstream.on_disconnect,
         drain_s=upstream.drain_s,

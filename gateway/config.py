@@ -142,6 +142,10 @@ class PriceConfig(_Section, frozen=True, kw_only=True):
     """Default: as input."""
     reasoning: Usd | None = None
     """Default: as output."""
+    cache_write: Usd | None = None
+    """Of input that the upstream stores for later requests, where it bills that dearer. Default: as input."""
+    cache_write_1h: Usd | None = None
+    """Likewise, where it is stored for an hour. Default: as cache_write."""
     source: str = "config"
 
 
@@ -473,7 +477,7 @@ def _check_model(at: str, name: str, model: Model) -> None:
             f"{at}.price: missing; give input and output in USD per million tokens, or say `free: true`"
         )
     if model.price is not None:
-        for field in ("input", "output", "cached_input", "reasoning"):
+        for field in ("input", "output", "cached_input", "reasoning", "cache_write", "cache_write_1h"):
             _check_usd(f"{at}.price.{field}", getattr(model.price, field))
     if model.price is not None and model.free:
         raise ConfigError(f"{at}: has a price and says `free: true`; keep one of them")

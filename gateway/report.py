@@ -116,6 +116,8 @@ class Report:
             outcome=served.outcome if served else None,
             input_tokens=served.input_tokens if served else 0,
             cached_input_tokens=served.cached_input_tokens if served else 0,
+            cache_write_tokens=served.cache_write_tokens if served else 0,
+            cache_write_1h_tokens=served.cache_write_1h_tokens if served else 0,
             output_tokens=served.output_tokens if served else 0,
             reasoning_tokens=served.reasoning_tokens if served else 0,
             usage_source=served.usage_source if served else None,

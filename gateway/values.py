@@ -66,13 +66,26 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     cached_input: int
     output: int
     reasoning: int
+    cache_write: int = -1
+    """Of input that the upstream stores for later requests. Left out: as input."""
+    cache_write_1h: int = -1
+    """Likewise, for an hour. Left out: as cache_write."""
+
+    def __post_init__(self) -> None:
+        if self.cache_write < 0:
+            msgspec.structs.force_setattr(self, "cache_write", self.input)
+        if self.cache_write_1h < 0:
+            msgspec.structs.force_setattr(self, "cache_write_1h", self.cache_write)
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Token counts in disjoint classes: `input` excludes cached input, `output` excludes reasoning."""
+    """Token counts in disjoint classes: `input` excludes what was read from the upstream's cache or written into it,
+    `output` excludes reasoning."""
 
     input: int = 0
     cached_input: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
     output: int = 0
     reasoning: int = 0
     source: UsageSource = "reported"
@@ -80,8 +93,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """The upstream's figures contradict themselves or ours."""
 
     @property
+    def prompt(self) -> int:
+        return self.input + self.cached_input + self.cache_write + self.cache_write_1h
+
+    @property
     def total(self) -> int:
-        return self.input + self.cached_input + self.output + self.reasoning
+        return self.prompt + self.output + self.reasoning
 
 
 def cost(usage: Usage, price: Price) -> NanoUSD:
@@ -92,6 +109,8 @@ def cost(usage: Usage, price: Price) -> NanoUSD:
         + usage.output * price.output
         + usage.reasoning * price.reasoning
     )
+    if usage.cache_write or usage.cache_write_1h:
+        pico += usage.cache_write * price.cache_write + usage.cache_write_1h * price.cache_write_1h
     return -(-pico // 1000)
 
 
@@ -165,6 +184,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """It cost more than was held for it."""
     duration_ms: int = 0
     first_token_ms: int | None = None
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            input=self.input_tokens,
+            cached_input=self.cached_input_tokens,
+            cache_write=self.cache_write_tokens,
+            cache_write_1h=self.cache_write_1h_tokens,
+            output=self.output_tokens,
+            reasoning=self.reasoning_tokens,
+            source=self.usage_source,
+            is_suspect=self.is_suspect,
+        )
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):

@@ -78,6 +78,8 @@ class SpendRow(msgspec.Struct, frozen=True, kw_only=True):
     cache_hits: int
     input_tokens: int
     cached_input_tokens: int
+    cache_write_tokens: int
+    cache_write_1h_tokens: int
     output_tokens: int
     reasoning_tokens: int
     cost: NanoUSD

@@ -81,12 +81,16 @@ def _price(candidate_id: str, config: PriceConfig, effective_ms: int, number: in
     moment = datetime.fromtimestamp(effective_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     cached = config.input if config.cached_input is None else config.cached_input
     reasoning = config.output if config.reasoning is None else config.reasoning
+    write = config.input if config.cache_write is None else config.cache_write
+    write_1h = write if config.cache_write_1h is None else config.cache_write_1h
     return Price(
         version=f"{candidate_id}@{moment}#{number}",
         input=_pico(candidate_id, config.input),
         cached_input=_pico(candidate_id, cached),
         output=_pico(candidate_id, config.output),
         reasoning=_pico(candidate_id, reasoning),
+        cache_write=_pico(candidate_id, write),
+        cache_write_1h=_pico(candidate_id, write_1h),
     )
 
 
@@ -99,8 +103,9 @@ def _pico(candidate_id: str, usd_per_million: Decimal) -> int:
     return int(pico)
 
 
-def _figures(price: Price) -> tuple[int, int, int, int]:
-    return price.input, price.cached_input, price.output, price.reasoning
+def _figures(price: Price) -> Price:
+    """Without the version: what two rows are compared by."""
+    return msgspec.structs.replace(price, version="")
 
 
 def _at(rows: list[PriceRow], now_ms: int) -> PriceRow | None:
@@ -129,6 +134,8 @@ def _rows(connection: sa.Connection, candidate_id: str | None = None) -> list[Pr
                 cached_input=row.cached_input,
                 output=row.output,
                 reasoning=row.reasoning,
+                cache_write=-1 if row.cache_write is None else row.cache_write,
+                cache_write_1h=-1 if row.cache_write_1h is None else row.cache_write_1h,
             ),
             effective_ms=row.effective_ms,
             source=row.source,
@@ -148,6 +155,8 @@ def _insert(connection: sa.Connection, row: PriceRow) -> None:
             cached_input=row.price.cached_input,
             output=row.price.output,
             reasoning=row.price.reasoning,
+            cache_write=row.price.cache_write,
+            cache_write_1h=row.price.cache_write_1h,
             source=row.source,
             created_ms=row.effective_ms,
         )

@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.ledger.contract import Closing, Intent
 from gateway.ledger.segments import ClosingRecord, IntentRecord, ProgressRecord, Record
-from gateway.values import Entry, Settlement, Usage, cost
+from gateway.values import Entry, Settlement, cost
 
 
 def closings(records: Iterable[Record]) -> list[Closing]:
@@ -46,7 +46,7 @@ def _lost(attempts: list[tuple[Intent, int]]) -> Closing:
             epoch=last.epoch,
             window=last.draft.window,
             cost=sum(entry.cost for entry in entries),
-            tokens=sum(tokens(entry) for entry in entries),
+            tokens=sum(entry.usage.total for entry in entries),
         ),
     )
 
@@ -54,12 +54,7 @@ def _lost(attempts: list[tuple[Intent, int]]) -> Closing:
 def _entry(intent: Intent, output_tokens: int) -> Entry:
     """The tenant pays for the input and for what was relayed; what may yet be billed beyond it stays in suspense."""
     draft = intent.draft
-    usage = Usage(
-        input=draft.input_tokens,
-        cached_input=draft.cached_input_tokens,
-        output=max(draft.output_tokens, output_tokens),
-        reasoning=draft.reasoning_tokens,
-    )
+    usage = msgspec.structs.replace(draft.usage, output=max(draft.output_tokens, output_tokens))
     charged = cost(usage, intent.price)
     return msgspec.structs.replace(
         draft,
@@ -69,7 +64,3 @@ def _entry(intent: Intent, output_tokens: int) -> Entry:
         outcome="lost",
         usage_source="estimated",
     )
-
-
-def tokens(entry: Entry) -> int:
-    return entry.input_tokens + entry.cached_input_tokens + entry.output_tokens + entry.reasoning_tokens

@@ -38,6 +38,8 @@ entries = sa.Table(
     sa.Column("is_overrun", sa.Boolean, nullable=False),
     sa.Column("duration_ms", sa.BigInteger, nullable=False),
     sa.Column("first_token_ms", sa.BigInteger, nullable=True),
+    sa.Column("cache_write_tokens", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("cache_write_1h_tokens", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("entries_by_tenant_window", "tenant_id", "window"),
     sa.Index("entries_by_tenant_time", "tenant_id", "created_ms"),
     sa.Index("entries_by_time", "created_ms"),
@@ -117,6 +119,9 @@ prices = sa.Table(
     sa.Column("reasoning", sa.BigInteger, nullable=False),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    # Null in rows older than the columns: as input, as cache_write.
+    sa.Column("cache_write", sa.BigInteger, nullable=True),
+    sa.Column("cache_write_1h", sa.BigInteger, nullable=True),
     sa.UniqueConstraint("candidate_id", "number", name="prices_number"),
 )
 

@@ -36,6 +36,8 @@ _SUMS: dict[str, sa.ColumnElement[Any]] = {
     "cache_hits": sa.func.sum(sa.case((entries.c.is_cache_hit, 1), else_=0)),
     "input_tokens": sa.func.sum(entries.c.input_tokens),
     "cached_input_tokens": sa.func.sum(entries.c.cached_input_tokens),
+    "cache_write_tokens": sa.func.sum(entries.c.cache_write_tokens),
+    "cache_write_1h_tokens": sa.func.sum(entries.c.cache_write_1h_tokens),
     "output_tokens": sa.func.sum(entries.c.output_tokens),
     "reasoning_tokens": sa.func.sum(entries.c.reasoning_tokens),
     "cost": sa.func.sum(entries.c.cost),

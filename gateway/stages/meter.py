@@ -40,7 +40,7 @@ class Meter:
             # It contradicts itself. Nobody gets it for less than what can be counted.
             return msgspec.structs.replace(
                 reported,
-                input=max(reported.input, counted[0] - reported.cached_input),
+                input=max(reported.input, counted[0] - (reported.prompt - reported.input)),
                 output=max(reported.output, counted[1] - reported.reasoning),
             )
         return Usage(

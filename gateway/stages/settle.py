@@ -14,7 +14,7 @@ from gateway.limits.contract import Limiter, LimiterUnavailableError
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Ticket
-from gateway.values import Settlement, Usage
+from gateway.values import Settlement
 
 
 class Shipper(Protocol):
@@ -51,6 +51,7 @@ class Settle:
             return
         ticket.is_settled = True
         entries = tuple(ticket.entries)
+        usages = [entry.usage for entry in entries]
         settlement = Settlement(
             request_id=ticket.request_id,
             tenant=reservation.caller.tenant,
@@ -61,9 +62,7 @@ class Settle:
             cost=sum(entry.cost for entry in entries),
             tokens=0
             if all(entry.is_cache_hit for entry in entries)
-            else sum(
-                e.input_tokens + e.cached_input_tokens + e.output_tokens + e.reasoning_tokens for e in entries
-            ),
+            else sum(usage.total for usage in usages),
             counts=any(entry.outcome != "failed" for entry in entries),
         )
         # The release is submitted first: whatever the client sends next finds its place free.
@@ -72,13 +71,7 @@ class Settle:
         finishing = self._tasks().create_task(self._finish(closing, settlement, releasing))
         self._unfinished.add(finishing)
         finishing.add_done_callback(self._unfinished.discard)
-        for entry in entries:
-            usage = Usage(
-                input=entry.input_tokens,
-                cached_input=entry.cached_input_tokens,
-                output=entry.output_tokens,
-                reasoning=entry.reasoning_tokens,
-            )
+        for entry, usage in zip(entries, usages, strict=True):
             self._metrics.billed(entry.model, usage, entry.cost)
 
     async def finished(self) -> None:

@@ -16,7 +16,7 @@ from gateway.values import NanoUSD, Usage
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _ADDED = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
-_CLASSES = ("input", "cached_input", "output", "reasoning")
+_CLASSES = ("input", "cached_input", "cache_write", "cache_write_1h", "output", "reasoning")
 
 
 class _Counter:
@@ -119,10 +119,8 @@ class Metrics(Collector):
         self._first_token.observe((model,), seconds)
 
     def billed(self, model: str, usage: Usage, cost: NanoUSD) -> None:
-        for name, count in zip(
-            _CLASSES, (usage.input, usage.cached_input, usage.output, usage.reasoning), strict=True
-        ):
-            self._tokens.add((model, name), count)
+        for name in _CLASSES:
+            self._tokens.add((model, name), getattr(usage, name))
         self._cost.add((model,), cost)
 
     def refused(self, code: str) -> None:

@@ -15,24 +15,27 @@ def read_usage(reported: Any) -> Usage | None:
     completion = _count(reported.get("completion_tokens"))
     if prompt is None or completion is None:
         return None
+    details = reported.get("prompt_tokens_details")
     if "prompt_cache_hit_tokens" in reported:  # DeepSeek's name for it
         cached = _count(reported["prompt_cache_hit_tokens"])
     else:
-        cached = _detail(reported.get("prompt_tokens_details"), "cached_tokens")
+        cached = _detail(details, "cached_tokens")
+    written = _detail(details, "cache_write_tokens")
     reasoning = _detail(reported.get("completion_tokens_details"), "reasoning_tokens")
-    is_suspect = cached is None or reasoning is None
-    cached, reasoning = cached or 0, reasoning or 0
+    is_suspect = cached is None or written is None or reasoning is None
+    cached, written, reasoning = cached or 0, written or 0, reasoning or 0
     total = reported.get("total_tokens")
     if reasoning and total == prompt + completion + reasoning:
         completion += reasoning  # xAI counts reasoning beside the completion; only the total tells.
     elif total is not None and total != prompt + completion:
         is_suspect = True
     return Usage(
-        input=max(prompt - cached, 0),
+        input=max(prompt - cached - written, 0),
         cached_input=min(cached, prompt),
+        cache_write=min(written, max(prompt - cached, 0)),
         output=max(completion - reasoning, 0),
         reasoning=min(reasoning, completion),
-        is_suspect=is_suspect or cached > prompt or reasoning > completion,
+        is_suspect=is_suspect or cached + written > prompt or reasoning > completion,
     )
 
 

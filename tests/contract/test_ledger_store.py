@@ -135,6 +135,19 @@ def test_spend_sums_each_group(ledger):
     assert (globex.group, globex.cost) == ({"tenant": "globex"}, 13)
 
 
+def test_spend_sums_what_was_read_from_and_written_into_caches(ledger):
+    ledger.post(
+        [
+            entry("r1", cached_input_tokens=5, cache_write_tokens=7, cache_write_1h_tokens=11),
+            entry("r2", cache_write_tokens=13),
+        ]
+    )
+
+    (acme,) = ledger.spend(SpendQuery(by=("tenant",)))
+
+    assert (acme.cached_input_tokens, acme.cache_write_tokens, acme.cache_write_1h_tokens) == (5, 20, 11)
+
+
 def test_spend_groups_by_every_dimension(ledger):
     ledger.post([entry()])
 

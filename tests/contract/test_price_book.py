@@ -51,6 +51,45 @@ def test_cached_input_and_reasoning_cost_what_input_and_output_cost_unless_said(
     assert (price.cached_input, price.reasoning) == (2_000_000, 8_000_000)
 
 
+def test_what_is_written_into_a_cache_costs_what_input_costs_unless_said(book):
+    five_minutes, hour = Decimal("3.75"), Decimal(6)
+    book.seed(
+        {
+            "cloud/plain": usd("3", "15"),
+            "cloud/dearer": usd("3", "15", cache_write=five_minutes),
+            "cloud/both": usd("3", "15", cache_write=five_minutes, cache_write_1h=hour),
+        }
+    )
+
+    prices = [book.current(f"cloud/{name}") for name in ("plain", "dearer", "both")]
+
+    assert [(price.cache_write, price.cache_write_1h) for price in prices] == [
+        (3_000_000, 3_000_000),
+        (3_750_000, 3_750_000),
+        (3_750_000, 6_000_000),
+    ]
+    assert cost(Usage(cache_write=1000, cache_write_1h=1000), prices[2]) == 9_750_000
+
+
+def test_a_row_older_than_the_price_of_cache_writes_bills_them_as_input(book, database, clock):
+    with database.writing() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO prices (version, candidate_id, number, effective_ms, input, cached_input, output, "
+                "reasoning, source, created_ms) VALUES ('c@t#1', 'c', 1, :at, 2000000, 2000000, 8000000, 8000000, 's', :at)"
+            ),
+            {"at": OPENING},
+        )
+    clock.advance(60)
+
+    book.seed({"c": usd("2", "8")})
+    old = book.current("c")
+    book.seed({"c": usd("2", "8", cache_write=Decimal("2.5"))})
+
+    assert (old.version, old.cache_write, old.cache_write_1h) == ("c@t#1", 2_000_000, 2_000_000)
+    assert book.current("c").cache_write == 2_500_000
+
+
 @pytest.mark.fault("M26")
 def test_an_unknown_price_is_an_error_and_a_free_one_is_zero(book):
     book.seed({"local/small": None})
@@ -98,7 +137,9 @@ def test_a_price_of_the_future_counts_from_its_moment_on(book, database, clock):
     with database.writing() as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO prices VALUES ('cloud/large@later#2', 'cloud/large', 2, :at, 1, 1, 1, 1, 'test', :at)"
+                "INSERT INTO prices (version, candidate_id, number, effective_ms, input, cached_input, output, "
+                "reasoning, source, created_ms) "
+                "VALUES ('cloud/large@later#2', 'cloud/large', 2, :at, 1, 1, 1, 1, 'test', :at)"
             ),
             {"at": OPENING + 60_000},
         )

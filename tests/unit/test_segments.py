@@ -1,6 +1,7 @@
 """The journal's bytes: what is written comes back, and damage costs no more than what is damaged."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,6 +19,21 @@ ENDS = [sum(map(len, ENCODED[:count])) for count in range(len(ENCODED) + 1)]
 
 def test_records_come_back_as_they_were_written():
     assert decode(WHOLE) == (RECORDS, len(WHOLE), None)
+
+
+def test_records_older_than_the_classes_of_cache_writes_can_still_be_read():
+    classes = ("cache_write", "cache_write_1h", "cache_write_tokens", "cache_write_1h_tokens")
+
+    def without(value: Any) -> Any:
+        if isinstance(value, list):
+            return [without(item) for item in value]
+        if isinstance(value, dict):
+            return {name: without(item) for name, item in value.items() if name not in classes}
+        return value
+
+    old = [encode(without(msgspec.to_builtins(record))) for record in RECORDS]
+
+    assert decode(b"".join(old))[0] == RECORDS
 
 
 @pytest.mark.fault("M13")

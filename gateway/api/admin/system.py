@@ -33,6 +33,8 @@ def system_handlers(pool: UpstreamPool, prices: PriceBook, accounts: Accounts) -
                 "cached_input": row.price.cached_input,
                 "output": row.price.output,
                 "reasoning": row.price.reasoning,
+                "cache_write": row.price.cache_write,
+                "cache_write_1h": row.price.cache_write_1h,
                 "source": row.source,
             }
             for row in prices.history(candidate)

@@ -24,6 +24,10 @@ def reported(prompt: Any = 10, completion: Any = 5, **more: Any) -> dict[str, An
         (reported(total_tokens=15), Usage(input=10, output=5)),
         (reported(prompt_tokens_details={"cached_tokens": 4}), Usage(input=6, cached_input=4, output=5)),
         (
+            reported(prompt_tokens_details={"cached_tokens": 4, "cache_write_tokens": 5}),
+            Usage(input=1, cached_input=4, cache_write=5, output=5),
+        ),
+        (
             reported(prompt_tokens_details={"cached_tokens": None, "audio_tokens": 0}),
             Usage(input=10, output=5),
         ),
@@ -66,6 +70,14 @@ def test_a_report_that_is_no_report_is_none(nonsense: Any) -> None:
             reported(completion_tokens_details={"reasoning_tokens": 6}),
             Usage(input=10, reasoning=5, is_suspect=True),
         ),
+        (
+            reported(prompt_tokens_details={"cached_tokens": 4, "cache_write_tokens": 7}),
+            Usage(cached_input=4, cache_write=6, output=5, is_suspect=True),
+        ),
+        (
+            reported(prompt_tokens_details={"cache_write_tokens": "1"}),
+            Usage(input=10, output=5, is_suspect=True),
+        ),
         (reported(prompt_tokens_details={"cached_tokens": -1}), Usage(input=10, output=5, is_suspect=True)),
         (reported(prompt_tokens_details=[1]), Usage(input=10, output=5, is_suspect=True)),
         (
@@ -83,19 +95,21 @@ def test_a_contradiction_is_clamped_and_suspect(usage: Any, expected: Usage) -> 
 _COUNTS = st.integers(0, MAX_TOKENS)
 
 
-@given(_COUNTS, _COUNTS, _COUNTS, _COUNTS)
-def test_no_token_is_lost_or_invented(prompt: int, completion: int, cached: int, reasoning: int) -> None:
+@given(_COUNTS, _COUNTS, _COUNTS, _COUNTS, _COUNTS)
+def test_no_token_is_lost_or_invented(
+    prompt: int, completion: int, cached: int, written: int, reasoning: int
+) -> None:
     usage = read_usage(
         reported(
             prompt,
             completion,
-            prompt_tokens_details={"cached_tokens": cached},
+            prompt_tokens_details={"cached_tokens": cached, "cache_write_tokens": written},
             completion_tokens_details={"reasoning_tokens": reasoning},
         )
     )
 
     assert usage is not None
-    assert usage.input + usage.cached_input == prompt
+    assert usage.prompt == prompt
     assert usage.output + usage.reasoning == completion
-    assert min(usage.input, usage.cached_input, usage.output, usage.reasoning) >= 0
-    assert usage.is_suspect == (cached > prompt or reasoning > completion)
+    assert min(usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning) >= 0
+    assert usage.is_suspect == (cached + written > prompt or reasoning > completion)
