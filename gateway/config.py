@@ -133,6 +133,29 @@ class Idempotency(_Section, frozen=True, kw_only=True):
     """A larger answer is not kept: its repetition gets 400."""
 
 
+class Batches(_Section, frozen=True, kw_only=True):
+    """`/v1/files` and `/v1/batches`: requests that nobody waits for. Every gateway on the database works on them."""
+
+    concurrency: NotNegative = 2
+    """Lines that this gateway runs at the same time. 0: it leaves them to others."""
+    pauses_at: NotNegative = 2
+    """No line begins while more interactive requests than this are running here."""
+    max_lines: Positive = 50_000
+    max_active: Positive = 20
+    """Unfinished batches that a tenant may have."""
+    max_file_bytes: Positive = 100_000_000
+    max_tenant_bytes: Positive = 1_000_000_000
+    """Of all files of a tenant. What batches write counts, but is never refused."""
+    file_ttl_s: Positive = 2_592_000
+    """How long a file is kept whose owner does not say."""
+    upload_timeout_s: Seconds = 600.0
+    """A file that takes longer to arrive gets 408."""
+    lease_s: Seconds = 60.0
+    """The lines of a gateway that has been silent for so long are taken over."""
+    poll_s: Seconds = 2.0
+    """How often an idle gateway looks for the batches that others have taken in."""
+
+
 class PriceConfig(_Section, frozen=True, kw_only=True):
     """USD per million tokens."""
 
@@ -307,6 +330,7 @@ class Config(_Section, frozen=True, kw_only=True):
     keys: Keys = Keys()
     journal: Journal = Journal()
     idempotency: Idempotency = Idempotency()
+    batches: Batches = Batches()
     tiers: dict[Name, TierConfig] = msgspec.field(default_factory=shipped_tiers)
     policies: Policies = Policies()
     scoring: Scoring = Scoring()

@@ -214,6 +214,18 @@ class Accounts:
             row = connection.execute(_CALLER.where(keys.c.id == found)).mappings().one_or_none()
         if not self._credentials.matches(text, row["digest"] if row else None) or row is None:
             return None
+        return self._caller_from(row)
+
+    def caller(self, known_id: str) -> Caller | None:
+        """For what a key has begun and what goes on without it: None once the key counts no more.
+
+        Raises DatabaseUnavailableError.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute(_CALLER.where(keys.c.id == known_id)).mappings().one_or_none()
+        return None if row is None else self._caller_from(row)
+
+    def _caller_from(self, row: sa.RowMapping) -> Caller | None:
         is_expired = row["expires_ms"] is not None and row["expires_ms"] <= self._clock.now_ms()
         if row["revoked_ms"] is not None or is_expired or not row["is_active"]:
             return None

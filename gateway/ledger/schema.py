@@ -156,6 +156,88 @@ idempotency = sa.Table(
     sa.Index("idempotency_by_time", "created_ms"),
 )
 
+files = sa.Table(
+    "files",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("tenant_id", sa.Text, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("filename", sa.Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    # While it is written, nobody sees it.
+    sa.Column("is_whole", sa.Boolean, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+    sa.Index("files_by_tenant", "tenant_id", "id"),
+    sa.Index("files_by_expiry", "expires_ms"),
+)
+
+file_chunks = sa.Table(
+    "file_chunks",
+    metadata,
+    sa.Column("file_id", sa.Text, sa.ForeignKey("files.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("tenant_id", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("endpoint", sa.Text, nullable=False),
+    sa.Column("input_file_id", sa.Text, nullable=False),
+    sa.Column("output_file_id", sa.Text, nullable=True),
+    sa.Column("error_file_id", sa.Text, nullable=True),
+    sa.Column("output_ttl_s", sa.BigInteger, nullable=True),
+    sa.Column("metadata", sa.Text, nullable=True),
+    sa.Column("model", sa.Text, nullable=True),
+    sa.Column("status", sa.Text, nullable=False),
+    # Why its lines stopped: decides the status in which it ends.
+    sa.Column("ending", sa.Text, nullable=True),
+    sa.Column("errors", sa.Text, nullable=True),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+    sa.Column("in_progress_ms", sa.BigInteger, nullable=True),
+    sa.Column("cancelling_ms", sa.BigInteger, nullable=True),
+    sa.Column("finalizing_ms", sa.BigInteger, nullable=True),
+    sa.Column("ended_ms", sa.BigInteger, nullable=True),
+    sa.Column("total", sa.Integer, nullable=False),
+    sa.Column("completed", sa.Integer, nullable=False),
+    sa.Column("failed", sa.Integer, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cached_input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("reasoning_tokens", sa.BigInteger, nullable=False),
+    # Grows each time one of its lines is taken: whoever waited longest is next.
+    sa.Column("turn", sa.BigInteger, nullable=False),
+    # The process that checks its input or writes its output, and until when it counts as alive.
+    sa.Column("owner", sa.Text, nullable=True),
+    sa.Column("lease_until_ms", sa.BigInteger, nullable=False),
+    sa.Index("batches_by_tenant", "tenant_id", "id"),
+    sa.Index("batches_by_status", "status"),
+)
+
+batch_lines = sa.Table(
+    "batch_lines",
+    metadata,
+    sa.Column("batch_id", sa.Text, sa.ForeignKey("batches.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("custom_id", sa.Text, nullable=False),
+    # The request as written; gone once it is answered.
+    sa.Column("body", sa.LargeBinary, nullable=True),
+    sa.Column("tries", sa.Integer, nullable=False),
+    # When it may be taken: at once, after a pause, or when the lease of whoever runs it is over. Null: it is done.
+    sa.Column("available_ms", sa.BigInteger, nullable=True),
+    sa.Column("owner", sa.Text, nullable=True),
+    sa.Column("request_id", sa.Text, nullable=True),
+    sa.Column("status_code", sa.Integer, nullable=True),
+    sa.Column("reply", sa.LargeBinary, nullable=True),
+    sa.Index("batch_lines_available", "batch_id", "available_ms", "number"),
+)
+
 marks = sa.Table(
     "marks",
     metadata,

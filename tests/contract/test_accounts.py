@@ -84,6 +84,21 @@ def test_no_wrong_key_is_anybodys(accounts, clock):
     assert accounts.resolve(good)
 
 
+def test_what_a_key_began_goes_on_in_its_name_as_long_as_it_counts(accounts, clock):
+    key = accounts.create_key("acme", expires_ms=clock.now_ms() + 1000, actor="test")
+    revoked = accounts.create_key("acme", actor="test")
+
+    assert accounts.caller(key.key.id) == accounts.resolve(key.text)
+    assert accounts.caller("00000000") is None
+    accounts.revoke_key(revoked.key.id, actor="test")
+    assert accounts.caller(revoked.key.id) is None
+    accounts.update_tenant("acme", is_active=False, actor="test")
+    assert accounts.caller(key.key.id) is None
+    accounts.update_tenant("acme", is_active=True, actor="test")
+    clock.advance(1)
+    assert accounts.caller(key.key.id) is None
+
+
 def test_the_keys_of_a_tenant_that_is_switched_off_do_not_count(accounts):
     key = accounts.create_key("acme", actor="test").text
 
