@@ -36,6 +36,7 @@ def setting(name: str) -> str:
 
 class Cases:
     def __init__(self, client: str, version: str) -> None:
+        self._out = sys.stdout
         self._tell(client=client, version=version)
         self._cases: dict[str, Callable[[], Any]] = {}
 
@@ -71,7 +72,7 @@ class Cases:
         return None
 
     def _tell(self, **line: object) -> None:
-        print(json.dumps(line), flush=True)
+        print(json.dumps(line), flush=True, file=self._out)
 
 
 def _in_one_line(failure: BaseException | str) -> str:

@@ -18,6 +18,7 @@ data_dir: {folder}
 server: {{port: 0, admin_port: 0}}
 database: {{url: "sqlite:///{folder}/weighbridge.db"}}
 journal: {{ship_every_s: 0.02}}
+telemetry: {{log_level: warning}}
 upstreams:
   openai:
     base_url: {url}

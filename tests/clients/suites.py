@@ -42,7 +42,7 @@ def _python_command(name: str) -> list[str]:
     return [str(interpreter(name)), "-m", f"tests.clients.{name}.suite"]
 
 
-SUITES = (_python("openai_python"),)
+SUITES = (_python("openai_python"), _python("anthropic_python"), _python("langchain"))
 
 
 @dataclass(frozen=True)
