@@ -255,12 +255,13 @@ class Connection(HttpToolsProtocol):
         """Nothing more is read. Answers that are due go out whole first, and take the place of this one."""
         self._is_over = True
         cycle = self._unanswered()
+        if cycle and (self.pipeline or cycle.response_started or not self._is_in_body):
+            cycle.keep_alive = False
+            return
         if cycle:
-            if self.pipeline or cycle.response_started or not self._is_in_body:
-                cycle.keep_alive = False
-                return
             _tell_gone(cycle)
-        self._tell(error)
+        if cycle or not self._is_in_body:
+            self._tell(error)
         self.flow.resume_reading()
         self.transport.write_eof()
         self._over_since = self.loop.time()
