@@ -28,6 +28,7 @@ from gateway.api.errors import ErrorHandler, error_handler
 from gateway.api.finance.spend import finance_handlers
 from gateway.api.health import Check, metrics_page, probes
 from gateway.api.openai.chat import ChatDialect
+from gateway.api.openai.completions import CompletionsDialect
 from gateway.api.openai.models import model_handlers
 from gateway.api.operators import OperatorGuard
 from gateway.api.surface import billable_handler
@@ -148,7 +149,10 @@ class Gateway:
 
     def _public_app(self, pipeline: Pipeline, authenticate: Authenticate, errors: ErrorHandler) -> Litestar:
         server = self._config.server
-        surfaces: dict[str, Dialect] = {"/v1/chat/completions": ChatDialect()}
+        surfaces: dict[str, Dialect] = {
+            "/v1/chat/completions": ChatDialect(),
+            "/v1/completions": CompletionsDialect(),
+        }
         return Litestar(
             [
                 *(

@@ -104,6 +104,12 @@ class Catalogue:
                 )
             if allowed and not found and not is_auto(requested):
                 raise _wrong_kind(requested, allowed[0].kind, kind)
+            if not found and is_auto(requested) and kind == "moderation":
+                raise NotFoundError(
+                    "There is no moderation model here that you may use.",
+                    code="model_not_found",
+                    param="model",
+                )
             if found:  # names come from callers: only those that exist may be remembered
                 self._allowed[key] = found
         if not found:
@@ -129,7 +135,9 @@ class Catalogue:
         if is_background and offer.batch_price_factor != 1:
             price = scaled(price, offer.batch_price_factor)
         if offer.kind == "chat":
-            output_tokens = request.output_tokens or min(tier.default_output_tokens, offer.max_output_tokens)
+            output_tokens = request.output_tokens
+            if output_tokens is None:  # a legacy completion may ask for none: 0
+                output_tokens = min(tier.default_output_tokens, offer.max_output_tokens)
         else:
             output_tokens = 0
         choices, input_bytes = request.choices, request.body_bytes

@@ -64,7 +64,8 @@ class Admit:
         tier = caller.tier
         if request.choices > tier.max_choices:
             raise InvalidRequestError(
-                f"`n` is {request.choices}; the plan {tier.name!r} allows {tier.max_choices}.", param="n"
+                f"{request.choices} answers were asked for; the plan {tier.name!r} allows {tier.max_choices}.",
+                param=request.choices_field,
             )
         if request.output_tokens is not None and request.output_tokens > tier.max_output_tokens:
             raise InvalidRequestError(

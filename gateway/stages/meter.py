@@ -29,13 +29,14 @@ class Meter:
         reported = attempt.usage
         if reported is not None and not reported.is_suspect:
             return reported
-        self._metrics.degraded("usage")
+        if request.kind != "moderation":  # of those no upstream reports any
+            self._metrics.degraded("usage")
         prompt, answer = prompt_text(request.body), "".join(attempt.text)
         if len(prompt) + len(answer) > _LONG_CHARS:
             counted = await anyio.to_thread.run_sync(self._both, prompt, answer)
         else:
             counted = self._both(prompt, answer)
-        counted = (counted[0] + token_ids(request.body.get("input")), counted[1])
+        counted = (counted[0] + _sent_as_tokens(request), counted[1])
         if reported is not None:
             # It contradicts itself. Nobody gets it for less than what can be counted.
             return msgspec.structs.replace(
@@ -49,6 +50,12 @@ class Meter:
 
     def _both(self, prompt: str, answer: str) -> tuple[int, int]:
         return self._count(prompt), self._count(answer)
+
+
+def _sent_as_tokens(request: Request) -> int:
+    if request.endpoint == "completions":
+        return token_ids((request.native or {}).get("prompt"))
+    return token_ids(request.body.get("input"))
 
 
 def token_ids(value: Any) -> int:

@@ -34,6 +34,8 @@ class ScoreStage:
 
     def __call__(self, request: Request, offers: tuple[Offer, ...]) -> Score:
         scorables = self._scorables_of(offers)
+        if request.kind != "chat":
+            return _by_configuration(scorables)
         began = self._clock.monotonic()
         try:
             score = self._scorer.score([prompt_of(request.body)], scorables)[0]
@@ -62,6 +64,11 @@ class ScoreStage:
             found = tuple(Scorable(id=offer.id, size=offer.size, p_good=offer.p_good) for offer in offers)
             self._scorables[offers] = found
         return found
+
+
+def _by_configuration(scorables: Sequence[Scorable]) -> Score:
+    """What is turned into a vector or a verdict is not hard or easy, so only what is known of the models counts."""
+    return Score(complexity=0.0, p_good={scorable.id: p_good(0.0, scorable) for scorable in scorables})
 
 
 def _is_sane(score: Score, scorables: Sequence[Scorable]) -> bool:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gateway.api.description.chat_replies import ChatCompletion, ChatCompletionChunk
+from gateway.api.description.openai_operations import COMPLETIONS
 from gateway.api.description.openai_replies import Model, ModelList
 from gateway.api.description.operation import BILLABLE, READING, Example, Operation, Parameter
 from gateway.api.openai.decode import ChatBody
@@ -164,4 +165,4 @@ METRICS = Operation(
     response_media="text/plain",
 )
 
-OPERATIONS = (*CHAT, *MODELS, *SERVICE)
+OPERATIONS = (*CHAT, COMPLETIONS, *MODELS, *SERVICE)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.api.openai.decode import ChatDecoder
-from gateway.api.render import Headers, render
+from gateway.api.openai.dialect import OpenAIDialect
 from gateway.catalogue import Terms
 from gateway.errors import GatewayError
 from gateway.ticket import Endpoint, Request
@@ -17,9 +17,7 @@ _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 """A quote inside a JSON string is escaped, so this matches a real field only; the first is the chunk's own."""
 
 
-class ChatDialect:
-    done = b"data: [DONE]\n\n"
-
+class ChatDialect(OpenAIDialect):
     def __init__(self) -> None:
         self._decode = ChatDecoder()
 
@@ -28,12 +26,6 @@ class ChatDialect:
 
     def voice(self, request: Request, terms: Terms, _form: Endpoint, /) -> "ChatVoice":
         return ChatVoice(terms.offer.model, wants_usage=request.wants_usage)
-
-    def headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        return headers
-
-    def render(self, error: GatewayError, request_id: str) -> tuple[int, Headers, bytes]:
-        return render(error, request_id)
 
 
 class ChatVoice:
