@@ -23,7 +23,7 @@ Verdict = Literal["ok", "failed", "unknown"]
 def judge(error: UpstreamError) -> Verdict:
     """Only the server's own failures count against it."""
     if error.kind == "busy":
-        return "failed" if error.status == 503 else "unknown"
+        return "unknown" if error.status in (None, 429) else "failed"
     if error.kind == "timeout" and not error.may_have_charged:
         return "unknown"
     if error.kind == "refused" and error.status is not None and error.status < 500:

@@ -10,7 +10,7 @@ from gateway.values import Reservation, Usage
 
 FailureKind = Literal["connect", "timeout", "refused", "invalid", "interrupted", "busy"]
 """connect: nothing was sent. refused: it answered with an error status. invalid: it answered nonsense.
-interrupted: it broke off. busy: 429 or 503, may say when to come back."""
+interrupted: it broke off. busy: 429, 503 or 529, may say when to come back."""
 
 
 class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):

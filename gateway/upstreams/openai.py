@@ -10,13 +10,10 @@ from gateway.clock import Clock
 from gateway.config import Upstream as UpstreamConfig
 from gateway.ticket import Endpoint
 from gateway.upstreams.contract import Event, Reply, UpstreamCall, UpstreamError
-from gateway.upstreams.sse import EventStreamParser, EventTooLargeError
-from gateway.upstreams.transport import BLAMES_REQUEST, NOT_JSON, Exchange, Transport
+from gateway.upstreams.stream import Heard, read_stream
+from gateway.upstreams.transport import BLAMES_REQUEST, NOT_JSON, Transport
 from gateway.upstreams.usage import read_usage
 from gateway.values import Usage
-
-MAX_BAD_EVENTS = 2
-"""A stream is given up at the next one."""
 
 _PATHS: dict[Endpoint, str] = {
     "chat": "/chat/completions",
@@ -38,28 +35,24 @@ class OpenAIUpstream:
     """One server that speaks the OpenAI dialect."""
 
     def __init__(self, config: UpstreamConfig, *, name: str, api_key: str, clock: Clock) -> None:
-        self._config = config
-        self._transport = Transport(config, name=name, api_key=api_key, clock=clock)
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._transport = Transport(config, name=name, api_key=api_key, headers=headers, clock=clock)
+        self._reader = _ChunkReader(self._transport)
 
     @property
     def name(self) -> str:
         return self._transport.name
 
     async def complete(self, call: UpstreamCall) -> Reply:
-        exchange = await self._transport.open(call, _PATHS[call.form])
-        try:
-            raw = await exchange.read_all()
-        finally:
-            exchange.close()
-        try:
-            body = msgspec.json.decode(raw)
-            answers, text = _answers(body, call.form)
-        except NOT_JSON as exc:
-            raise exchange.failure("invalid", "its reply is not what was asked for") from exc
+        body = await self._transport.ask(call, _PATHS[call.form])
         if isinstance(body, dict) and body.get("error"):
-            raise self._reported(body["error"], exchange)
+            raise self._reader.reported(body["error"])
+        try:
+            answers, text = _answers(body, call.form)
+        except RecursionError as exc:
+            raise self._invalid("its reply is not what was asked for") from exc
         if not answers:
-            raise exchange.failure("invalid", "its reply holds no answer")
+            raise self._invalid("its reply holds no answer")
         reasons = [answer.get("finish_reason") for answer in answers]
         usage = body.get("usage")
         if call.form not in _GENERATED:  # a vector or a verdict is whole by nature, and no tokens come out
@@ -72,47 +65,8 @@ class OpenAIUpstream:
             text=text,
         )
 
-    async def stream(self, call: UpstreamCall) -> AsyncGenerator[list[Event], None]:
-        exchange = await self._transport.open(
-            call, _PATHS[call.form], first_byte_s=self._config.first_event_timeout_s
-        )
-        parser = EventStreamParser()
-        bad_events = 0
-        has_begun = False
-        try:
-            if exchange.content_type in ("application/json", "text/html"):
-                raise await self._not_a_stream(exchange)
-            while chunk := await exchange.read():
-                events: list[Event] = []
-                for data in parser.feed(chunk):
-                    if data == b"[DONE]":
-                        if events:
-                            yield events
-                        await exchange.end()
-                        return
-                    try:
-                        event = self._read_event(data, exchange)
-                        if event is None and (bad_events := bad_events + 1) > MAX_BAD_EVENTS:
-                            raise exchange.failure("invalid", "its stream holds events that are not JSON")
-                    except UpstreamError:
-                        if events:
-                            has_begun = True
-                            yield events
-                        raise
-                    if event is not None:
-                        events.append(event)
-                if events:
-                    has_begun = True
-                    yield events
-                    exchange.expect_within(self._config.gap_timeout_s)
-            raise exchange.failure("interrupted", "it ended its stream before it was done")
-        except EventTooLargeError as exc:
-            raise exchange.failure("invalid", f"its stream holds {exc}") from exc
-        except UpstreamError as exc:
-            exc.may_have_charged |= has_begun
-            raise
-        finally:
-            exchange.close()
+    def stream(self, call: UpstreamCall) -> AsyncGenerator[list[Event], None]:
+        return read_stream(self._transport, call, _PATHS[call.form], self._reader)
 
     async def probe(self, timeout_s: float) -> bool:
         return await self._transport.answers("/models", timeout_s)
@@ -120,8 +74,19 @@ class OpenAIUpstream:
     async def close(self) -> None:
         await self._transport.close()
 
-    def _read_event(self, data: bytes, exchange: Exchange) -> Event | None:
-        """None for one that is not JSON, or not of this dialect."""
+    def _invalid(self, what: str) -> UpstreamError:
+        return self._transport.failure("invalid", what, may_have_charged=True)
+
+
+class _ChunkReader:
+    """Needs no memory of what came before, so that one serves all streams."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def read(self, data: bytes, events: list[Event]) -> Heard:
+        if data == b"[DONE]":
+            return "end"
         if b"\n" in data:
             data = data.replace(b"\n", b" ")
         try:
@@ -131,34 +96,27 @@ class OpenAIUpstream:
             choices = chunk.choices or ()
             text = "".join([_choice_text(choice) for choice in choices])
         except NOT_JSON:
-            return None
+            return "bad"
         if chunk.error:
-            raise self._reported(chunk.error, exchange)
+            raise self.reported(chunk.error)
         has_usage = chunk.usage is not msgspec.UNSET and bytes(chunk.usage) != b"null"
         reasons = [choice.finish_reason for choice in choices if choice.finish_reason]
-        return Event(
-            data=data,
-            usage=_usage(chunk.usage) if has_usage else None,
-            text=text,
-            finish_reason=reasons[-1] if reasons else None,
-            is_usage_only=has_usage and not choices,
+        events.append(
+            Event(
+                data=data,
+                usage=_usage(chunk.usage) if has_usage else None,
+                text=text,
+                finish_reason=reasons[-1] if reasons else None,
+                is_usage_only=has_usage and not choices,
+            )
         )
+        return "good"
 
-    async def _not_a_stream(self, exchange: Exchange) -> UpstreamError:
-        if exchange.content_type == "application/json":
-            try:
-                chunk = _decode_chunk(await exchange.read_all())
-            except NOT_JSON:
-                chunk = _Chunk()
-            if chunk.error:
-                return self._reported(chunk.error, exchange)
-        return exchange.failure("invalid", "it answered without a stream")
-
-    def _reported(self, error: Any, exchange: Exchange) -> UpstreamError:
-        """An error inside a 200. Some servers put the status that they meant into its `code`."""
+    def reported(self, error: Any) -> UpstreamError:
+        """Some servers put the status that they meant into its `code`."""
         code = error.get("code") if isinstance(error, dict) else None
         if type(code) is not int or not 400 <= code <= 599:
-            return exchange.failure("refused", "it reported an error")
+            return self._transport.failure("refused", "it reported an error", may_have_charged=True)
         blame = self._transport.caller_error({"error": error}) if code in BLAMES_REQUEST else None
         return self._transport.refusal(code, caller_error=blame)
 

@@ -6,6 +6,7 @@ Knows no dialect. An upstream is not trusted: it is never followed elsewhere, un
 import asyncio
 import contextlib
 import math
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -27,6 +28,8 @@ KEEP_ALIVE_S = 15.0
 LINGER_S = 0.1
 """How long the end of a body may take once its last event is read: a little, so that the connection can be reused."""
 
+OVERLOADED = 529
+"""Anthropic's own, and by now others' too."""
 BLAMES_REQUEST = frozenset({400, 404, 413, 422})
 _BLAME_CAPS = (("message", 1000), ("param", 200), ("code", 100))
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -50,7 +53,16 @@ _FAILURES: tuple[tuple[type[Exception], FailureKind, str], ...] = (
 class Transport:
     """Connections to one upstream."""
 
-    def __init__(self, config: UpstreamConfig, *, name: str, api_key: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: UpstreamConfig,
+        *,
+        name: str,
+        api_key: str,
+        headers: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        """`headers` are the dialect's own: how it wants the key, and what else it insists on."""
         self.name = name
         self.config = config
         self.in_flight = 0
@@ -65,9 +77,8 @@ class Transport:
             "accept-encoding": "identity",
             "content-type": "application/json",
             "user-agent": f"weighbridge/{__version__}",
+            **headers,
         }
-        if api_key:
-            self._headers["authorization"] = f"Bearer {api_key}"
 
     async def open(self, call: UpstreamCall, path: str, *, first_byte_s: float | None = None) -> "Exchange":
         """Send one billable call and wait for the head of its reply, a 200. `path` is below the base URL.
@@ -98,6 +109,16 @@ class Transport:
             finally:
                 exchange.close()
         return exchange
+
+    async def ask(self, call: UpstreamCall, path: str) -> Any:
+        """A whole reply, decoded."""
+        exchange = await self.open(call, path)
+        try:
+            return msgspec.json.decode(await exchange.read_all())
+        except NOT_JSON as exc:
+            raise exchange.failure("invalid", "its reply is not JSON") from exc
+        finally:
+            exchange.close()
 
     async def answers(self, path: str, timeout_s: float) -> bool:
         """Whether the server answers a GET at all. Costs nothing, so it needs no reservation."""
@@ -140,7 +161,7 @@ class Transport:
         """A provider's status as ours."""
         kind: FailureKind = "refused"
         charged = False
-        if status in (429, 503):
+        if status in (429, 503, OVERLOADED):
             kind, what = "busy", "it is busy"
         elif status >= 500:
             what, charged = "it failed", True

@@ -193,7 +193,7 @@ async def test_what_is_sent_does_not_wait_for_more(client: Upstream) -> None:
         (500, "refused", True),
         (502, "refused", True),
         (504, "refused", True),
-        (529, "refused", True),
+        (529, "busy", False),
         (202, "invalid", True),
         (302, "invalid", False),
     ],
@@ -447,7 +447,7 @@ async def test_a_server_that_speaks_no_tls_cost_nothing(connect: Connect, upstre
 async def test_an_unknown_host_or_a_false_certificate_cost_nothing(
     upstream: ScriptedUpstream, exc: aiohttp.ClientError
 ) -> None:
-    transport = Transport(upstream.settings(), name="up", api_key=KEY, clock=SystemClock())
+    transport = Transport(upstream.settings(), name="up", api_key=KEY, headers={}, clock=SystemClock())
 
     error = transport.translate(exc, was_sent=False)
 

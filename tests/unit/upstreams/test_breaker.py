@@ -189,6 +189,7 @@ def test_a_server_that_asks_for_rest_gets_it(
         (UpstreamError("refused", "", status=401), "ok"),
         (UpstreamError("busy", "", status=503), "failed"),
         (UpstreamError("busy", "", status=429), "unknown"),
+        (UpstreamError("busy", "", status=529), "failed"),
         (UpstreamError("busy", ""), "unknown"),
     ],
 )
