@@ -60,6 +60,12 @@ def parse_args() -> argparse.Namespace:
         help=f"measure these too, after installing them: comma list of {', '.join(targets.PEER_BY_NAME)} (default: litellm)",
     )
     parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="DIR",
+        help="measure the gateway of another checkout too, on this one's packages: before and after a change",
+    )
+    parser.add_argument(
         "--profile", action="store_true", help="say where the gateway's time goes instead (needs py-spy)"
     )
     parser.add_argument(
@@ -86,10 +92,10 @@ def measure(args: argparse.Namespace) -> int:
         upstream = stack.enter_context(MockUpstream(programs))
         bench = Bench(programs, upstream, size)
         everyone = [targets.direct(upstream)]
-        for start in _starters(upstream, folder, args.peers):
+        for start in _starters(upstream, folder, args.peers, args.against):
             everyone.append(stack.enter_context(start()))
             bench.warm_up(everyone[-1])
-        ours = next(target for target in everyone if target.books)
+        ours = next(target for target in everyone if target.name == "weighbridge")
         loads = [load for mode in INTERLEAVED for load in bench.interleave(everyone, mode)]
         loads += bench.interleave([ours], CACHE)
         disk = {"fdatasync_ms": report.sync_ms(folder)}
@@ -125,9 +131,16 @@ def profile(args: argparse.Namespace) -> int:
 
 
 def _starters(
-    upstream: MockUpstream, folder: Path, peers: Sequence[str]
+    upstream: MockUpstream, folder: Path, peers: Sequence[str], against: Path | None
 ) -> list[Callable[[], targets.Target]]:
     ours_and_bare = [partial(weighbridge.start, upstream, folder), partial(targets.start_bare, upstream)]
+    if against is not None:
+        other = folder / "against"
+        ours_and_bare.append(
+            partial(
+                weighbridge.start, upstream, other, name="weighbridge before", checkout=against.absolute()
+            )
+        )
     return ours_and_bare + [partial(targets.start_peer, name, upstream, folder) for name in peers]
 
 

@@ -35,13 +35,20 @@ LIMITS = {
 SETTLE_TIMEOUT_S = 60.0
 
 
-def start(upstream: MockUpstream, folder: Path) -> Target:
-    """Everything on: keys, every limit and budget set (far above what the load needs), cache, journal, ledger."""
+def start(
+    upstream: MockUpstream, folder: Path, *, name: str = "weighbridge", checkout: Path | None = None
+) -> Target:
+    """Everything on: keys, every limit and budget set (far above what the load needs), cache, journal, ledger.
+
+    From another checkout, on the same interpreter and packages, if one is given.
+    """
     port, admin_port = free_port(), free_port()
+    folder.mkdir(exist_ok=True)
     config = folder / "config.yaml"
     config.write_text(json.dumps(_config(upstream, port, admin_port, folder)))  # JSON is YAML
     key = _make_key(
         config,
+        checkout,
         "--tenant",
         "bench",
         "--user",
@@ -53,13 +60,14 @@ def start(upstream: MockUpstream, folder: Path) -> Target:
         "--rpm",
         "1000000",
     )
-    admin_key = _make_key(config, "--role", "admin")
-    process = Process("weighbridge", [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config)])
+    admin_key = _make_key(config, checkout, "--role", "admin")
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config)]
+    process = Process(name, command, cwd=checkout)
     process.wait_for_port(port, timeout_s=30)
     process.wait_for_port(admin_port, timeout_s=30)
     _limit_user(admin_port, admin_key)
     ledger = Ledger(folder / "data" / "weighbridge.db")
-    return Target("weighbridge", port, key=key, process=process, books=ledger)
+    return Target(name, port, key=key, process=process, books=ledger)
 
 
 def _config(upstream: MockUpstream, port: int, admin_port: int, folder: Path) -> dict[str, object]:
@@ -80,7 +88,7 @@ def _config(upstream: MockUpstream, port: int, admin_port: int, folder: Path) ->
     }
 
 
-def _make_key(config: Path, *options: str) -> str:
+def _make_key(config: Path, checkout: Path | None, *options: str) -> str:
     command = [
         sys.executable,
         "-m",
@@ -92,7 +100,7 @@ def _make_key(config: Path, *options: str) -> str:
         "--json",
         *options,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise BenchError(f"weighbridge: no key could be made: {done.stderr.strip()}")
     return str(json.loads(done.stdout)["key"])
