@@ -20,6 +20,8 @@ from litestar.openapi import OpenAPIConfig
 from gateway import __version__
 from gateway.api.admin.accounts import account_handlers
 from gateway.api.admin.system import system_handlers
+from gateway.api.anthropic.count import TokenCounting
+from gateway.api.anthropic.dialect import MessagesDialect
 from gateway.api.description.admin import admin_pages
 from gateway.api.description.handlers import Description, description_handlers
 from gateway.api.description.operations import METRICS, OPERATIONS
@@ -31,7 +33,7 @@ from gateway.api.openai.chat import ChatDialect
 from gateway.api.openai.completions import CompletionsDialect
 from gateway.api.openai.models import model_handlers
 from gateway.api.operators import OperatorGuard
-from gateway.api.surface import billable_handler
+from gateway.api.surface import Answering, post_handler
 from gateway.cache.exact import ExactCache
 from gateway.cache.store import RedisReplyStore
 from gateway.catalogue import Catalogue
@@ -96,6 +98,7 @@ class Gateway:
         self._clock = clock
         self.is_draining = False
         self.metrics = Metrics()
+        self._count_tokens = _TokenCounter()
         self.log_sink = LogSink(log_stream)
         telemetry = config.telemetry
         self.log = make_logger(self.log_sink, clock, level=telemetry.log_level, form=telemetry.log_format)
@@ -149,23 +152,17 @@ class Gateway:
 
     def _public_app(self, pipeline: Pipeline, authenticate: Authenticate, errors: ErrorHandler) -> Litestar:
         server = self._config.server
+        counting = TokenCounting(pipeline.ticket, authenticate, self.catalogue, self._count_tokens)
         surfaces: dict[str, Dialect] = {
             "/v1/chat/completions": ChatDialect(),
+            "/v1/messages": MessagesDialect.of_messages(self._clock),
             "/v1/completions": CompletionsDialect(),
         }
         return Litestar(
             [
-                *(
-                    billable_handler(
-                        path,
-                        dialect,
-                        pipeline,
-                        server,
-                        self.log,
-                        tasks=lambda: self._tasks,
-                        is_draining=lambda: self.is_draining,
-                    )
-                    for path, dialect in surfaces.items()
+                *(self._post_handler(path, dialect, pipeline) for path, dialect in surfaces.items()),
+                self._post_handler(
+                    "/v1/messages/count_tokens", MessagesDialect.of_counting(self._clock), counting
                 ),
                 *model_handlers(self.catalogue, authenticate, self.registry.names),
                 *self._probes(with_metrics=server.public_metrics),
@@ -180,6 +177,17 @@ class Gateway:
             exception_handlers={Exception: errors},
             openapi_config=None,
             logging_config=None,
+        )
+
+    def _post_handler(self, path: str, dialect: Dialect, answering: Answering) -> ASGIRouteHandler:
+        return post_handler(
+            path,
+            dialect,
+            answering,
+            self._config.server,
+            self.log,
+            tasks=lambda: self._tasks,
+            is_draining=lambda: self.is_draining,
         )
 
     def _admin_app(self, errors: ErrorHandler) -> Litestar:
@@ -331,7 +339,7 @@ class Gateway:
                 max_unshipped=config.journal.max_unshipped,
             ),
             relay=Relay(self.journal, clock, metrics, failpoints, total_s=total_s),
-            meter=Meter(_TokenCounter(), metrics),
+            meter=Meter(self._count_tokens, metrics),
             settle=Settle(
                 self.journal,
                 self.limiter,

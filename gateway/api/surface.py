@@ -1,7 +1,8 @@
-"""A billable route: a raw ASGI handler, because a request must be noticed when its client leaves."""
+"""A route that takes a body in a dialect: a raw ASGI handler, because it must be noticed when the client leaves."""
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
@@ -11,15 +12,25 @@ from gateway.api.dialect import Dialect
 from gateway.api.exchange import AsgiExchange
 from gateway.config import Server
 from gateway.errors import GatewayError, InternalError, UnavailableError
-from gateway.pipeline import Pipeline
+from gateway.exchange import Exchange
 from gateway.telemetry.logs import Logger
 from gateway.ticket import Ticket
 
 
-def billable_handler(
+class Answering(Protocol):
+    """What answers a route's requests: the pipeline, where they are billed."""
+
+    def ticket(self) -> Ticket: ...
+
+    async def __call__(self, ticket: Ticket, exchange: Exchange, /) -> None:
+        """Raises GatewayError as long as nothing has been sent."""
+        ...
+
+
+def post_handler(
     path: str,
     dialect: Dialect,
-    pipeline: Pipeline,
+    answering: Answering,
     server: Server,
     log: Logger,
     *,
@@ -30,7 +41,7 @@ def billable_handler(
 
     @asgi(path, copy_scope=False)
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        ticket = pipeline.ticket()
+        ticket = answering.ticket()
         exchange = AsgiExchange(
             scope,
             receive,
@@ -45,7 +56,7 @@ def billable_handler(
                 raise UnavailableError(
                     "This gateway is shutting down; try again.", code="draining", retry_after_s=1
                 )
-            await pipeline(ticket, exchange)
+            await answering(ticket, exchange)
         except GatewayError as error:
             await exchange.refuse(error, ticket.request_id)
         except Exception as exc:

@@ -12,6 +12,8 @@ class MessageUsage(msgspec.Struct):
     output_tokens: int
     cache_creation_input_tokens: int | msgspec.UnsetType | None = msgspec.UNSET
     cache_read_input_tokens: int | msgspec.UnsetType | None = msgspec.UNSET
+    output_tokens_details: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    server_tool_use: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class AnthropicMessage(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gateway.api.description.anthropic_operations import MESSAGES
 from gateway.api.description.chat_replies import ChatCompletion, ChatCompletionChunk
 from gateway.api.description.openai_operations import COMPLETIONS
 from gateway.api.description.openai_replies import Model, ModelList
@@ -101,7 +102,8 @@ MODELS = (
         path="/v1/models",
         summary="List the models that you may use",
         tag="Models",
-        description="`auto` and `auto:<policy>` stand for the gateway's own choice.",
+        description="`auto` and `auto:<policy>` stand for the gateway's own choice. With the header `anthropic-version` the "
+        "answer has the shape, and the pages, that Anthropic's clients expect.",
         examples=(Example("", {}, "models.list"),),
         response=ModelList,
         refusals=READING,
@@ -165,4 +167,4 @@ METRICS = Operation(
     response_media="text/plain",
 )
 
-OPERATIONS = (*CHAT, COMPLETIONS, *MODELS, *SERVICE)
+OPERATIONS = (*CHAT, COMPLETIONS, *MESSAGES, *MODELS, *SERVICE)

@@ -27,9 +27,18 @@ class Error(msgspec.Struct):
     error: ErrorBody
 
 
+class AnthropicErrorDetails(msgspec.Struct):
+    error_code: str
+    """For programs."""
+    param: str | None
+    """The field at fault, as a path: `messages[0].content[1].source`."""
+
+
 class AnthropicErrorBody(msgspec.Struct):
     type: str
     message: str
+    """What was wrong and what to do, for people."""
+    details: AnthropicErrorDetails
 
 
 class AnthropicError(msgspec.Struct):

@@ -1,16 +1,24 @@
-"""GET /v1/models and /v1/models/{id}: what the caller's key may ask for, and nothing else."""
+"""GET /v1/models and /v1/models/{id}: what the caller's key may ask for, and nothing else.
 
+Anthropic's clients call the same paths; the header that all of them send tells them apart.
+"""
+
+from collections.abc import Container
 from typing import Any
 
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from gateway.api.anthropic.models import model_info, model_page
 from gateway.catalogue import AUTO, Catalogue, Offer
+from gateway.config import Kind
 from gateway.errors import NotFoundError
 from gateway.stages.authenticate import Authenticate
 from gateway.values import Tier
 
+_ANTHROPIC = "anthropic-version"
+_CHAT: frozenset[Kind] = frozenset({"chat"})
 _CREATED = 1_700_000_000
 """OpenAI's clients want a number here; a configured model has no day of birth."""
 
@@ -21,6 +29,9 @@ def model_handlers(
     @get("/v1/models")
     async def list_models(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
         caller = await authenticate(request.scope["headers"])
+        if _ANTHROPIC in request.headers:
+            rows = _visible(catalogue, policies, caller.tier, kinds=_CHAT)
+            return Response(model_page(rows, request.query_params))
         return Response({"object": "list", "data": _visible(catalogue, policies, caller.tier)})
 
     @get("/v1/models/{model:path}")
@@ -29,9 +40,10 @@ def model_handlers(
     ) -> Response[dict[str, Any]]:
         caller = await authenticate(request.scope["headers"])
         name = model.removeprefix("/")
-        for row in _visible(catalogue, policies, caller.tier):
+        is_anthropic = _ANTHROPIC in request.headers
+        for row in _visible(catalogue, policies, caller.tier, kinds=_CHAT if is_anthropic else None):
             if row["id"] == name:
-                return Response(row)
+                return Response(model_info(row) if is_anthropic else row)
         raise NotFoundError(
             f"The model {name[:128]!r} does not exist or you do not have access to it.",
             code="model_not_found",
@@ -41,9 +53,11 @@ def model_handlers(
     return [list_models, retrieve_model]
 
 
-def _visible(catalogue: Catalogue, policies: tuple[str, ...], tier: Tier) -> list[dict[str, Any]]:
+def _visible(
+    catalogue: Catalogue, policies: tuple[str, ...], tier: Tier, *, kinds: Container[Kind] | None = None
+) -> list[dict[str, Any]]:
     models = catalogue.models(tier)
-    rows = [_row(name, offers) for name, offers in models.items()]
+    rows = [_row(name, offers) for name, offers in models.items() if kinds is None or offers[0].kind in kinds]
     if not rows:
         return []
     auto = [AUTO, *(f"{AUTO}:{policy}" for policy in policies)]
