@@ -32,6 +32,8 @@ from gateway.api.health import Check, metrics_page, probes
 from gateway.api.openai.chat import ChatDialect
 from gateway.api.openai.completions import CompletionsDialect
 from gateway.api.openai.models import model_handlers
+from gateway.api.openai.responses.dialect import ResponsesDialect
+from gateway.api.openai.responses.stored import response_handlers
 from gateway.api.operators import OperatorGuard
 from gateway.api.surface import Answering, post_handler
 from gateway.cache.exact import ExactCache
@@ -157,6 +159,7 @@ class Gateway:
             "/v1/chat/completions": ChatDialect(),
             "/v1/messages": MessagesDialect.of_messages(self._clock),
             "/v1/completions": CompletionsDialect(),
+            "/v1/responses": ResponsesDialect(self._clock),
         }
         return Litestar(
             [
@@ -165,6 +168,7 @@ class Gateway:
                     "/v1/messages/count_tokens", MessagesDialect.of_counting(self._clock), counting
                 ),
                 *model_handlers(self.catalogue, authenticate, self.registry.names),
+                *response_handlers(authenticate),
                 *self._probes(with_metrics=server.public_metrics),
                 *description_handlers(
                     Description(

@@ -4,9 +4,10 @@ from typing import Any
 
 from gateway.api.description.anthropic_operations import MESSAGES
 from gateway.api.description.chat_replies import ChatCompletion, ChatCompletionChunk
-from gateway.api.description.openai_operations import COMPLETIONS
+from gateway.api.description.openai_operations import COMPLETIONS, EMBEDDINGS, MODERATIONS
 from gateway.api.description.openai_replies import Model, ModelList
 from gateway.api.description.operation import BILLABLE, READING, Example, Operation, Parameter
+from gateway.api.description.responses_operations import RESPONSES
 from gateway.api.openai.decode import ChatBody
 
 _QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -167,4 +168,4 @@ METRICS = Operation(
     response_media="text/plain",
 )
 
-OPERATIONS = (*CHAT, COMPLETIONS, *MESSAGES, *MODELS, *SERVICE)
+OPERATIONS = (*CHAT, *RESPONSES, COMPLETIONS, EMBEDDINGS, MODERATIONS, *MESSAGES, *MODELS, *SERVICE)

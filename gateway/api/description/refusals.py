@@ -60,6 +60,7 @@ REFUSALS: Mapping[int, tuple[Refusal, ...]] = {
         Refusal(_WRONG, "unknown_parameter", "A field that would redirect or re-identify the call."),
         Refusal(_WRONG, "unsupported_parameter", "No model that you may use honours this field."),
         Refusal(_WRONG, "unsupported_value", "No model that you may use can do what this value asks for."),
+        Refusal(_WRONG, "previous_response_not_found", "No response is kept: send the whole conversation."),
         Refusal(_WRONG, "unsupported_model", "The model does not answer at this endpoint."),
         Refusal(_WRONG, "context_length_exceeded", "The prompt fits into no model that you may use."),
         Refusal(_WRONG, "invalid_header", "A header is missing, doubled or contradicts another."),
