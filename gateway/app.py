@@ -179,6 +179,7 @@ class Gateway:
                 ),
             ],
             exception_handlers={Exception: errors},
+            request_max_body_size=server.max_body_bytes,
             openapi_config=None,
             logging_config=None,
         )
@@ -204,6 +205,7 @@ class Gateway:
             ],
             guards=[OperatorGuard(self.accounts.operators)],
             exception_handlers={Exception: errors},
+            request_max_body_size=self._config.server.max_body_bytes,
             openapi_config=OpenAPIConfig(
                 title="Weighbridge: admin and finance",
                 version=__version__,

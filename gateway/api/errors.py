@@ -12,6 +12,8 @@ from gateway.ledger.account_records import AccountError
 from gateway.ledger.database import DatabaseUnavailableError
 from gateway.telemetry.logs import Logger
 
+_CODES = {413: "request_too_large", 415: "unsupported_media_type"}
+
 ErrorHandler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 
 
@@ -20,7 +22,7 @@ def error_handler(new_id: Callable[[], str], log: Logger) -> ErrorHandler:
         request_id = new_id()
         error = translate(exc, request)
         if isinstance(error, InternalError):
-            log.error("http.failed", request_id=request_id, path=request.url.path, exc_info=exc)
+            log.error("http.failed", request_id=request_id, path=request.scope["path"], exc_info=exc)
         status, headers, body = render(error, request_id)
         return Response(
             body,
@@ -53,7 +55,7 @@ def translate(exc: Exception, request: Request[Any, Any, Any]) -> GatewayError:
         return InternalError("Something went wrong here; the request id leads to the log.")
     if exc.status_code == 404:
         return NotFoundError(
-            f"There is nothing at {request.method} {request.url.path[:200]}.", code="not_found"
+            f"There is nothing at {request.method} {request.scope['path'][:200]}.", code="not_found"
         )
     if exc.status_code == 405:
         return InvalidRequestError(
@@ -62,7 +64,9 @@ def translate(exc: Exception, request: Request[Any, Any, Any]) -> GatewayError:
             code="method_not_allowed",
             headers=dict(exc.headers or {}),
         )
-    return InvalidRequestError(exc.detail or "The request is invalid.", status=exc.status_code)
+    return InvalidRequestError(
+        exc.detail or "The request is invalid.", status=exc.status_code, code=_CODES.get(exc.status_code)
+    )
 
 
 def _account_error(exc: AccountError) -> GatewayError:

@@ -1,6 +1,7 @@
 """Which methods a path has, the same for every kind of handler: HEAD beside GET, OPTIONS everywhere, 405 with `allow`.
 
-Also the deadline of a body for handlers that read theirs through the framework.
+Also the deadline of a body for handlers that read theirs through the framework; `opt["body_timeout_s"]` of such a
+handler is its own.
 """
 
 import asyncio
@@ -44,7 +45,8 @@ class Methods:
 
     async def _other(self, scope: Any, receive: Receive, send: Send) -> None:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        allowed = self._allowed(normalize_path(scope["path"]))
+        path = normalize_path(scope["path"])
+        allowed = self._allowed(path)
         if not allowed:
             await self._app(scope, receive, send)  # which knows how to say that there is nothing
         elif method == "OPTIONS":
@@ -54,8 +56,10 @@ class Methods:
         elif method not in allowed:
             await self._refuse(scope["method"], allowed, send)
         else:
+            _, handler, *_ = self._router.handle_routing(path=path, method=method)
+            timeout_s: float = handler.opt.get("body_timeout_s", self._body_timeout_s)
             # The server leaves out the body of an answer to HEAD by itself.
-            await self._app({**scope, "method": method}, self._timed(receive), send)
+            await self._app({**scope, "method": method}, _timed(receive, timeout_s), send)
 
     async def _refuse(self, method: str, allowed: tuple[str, ...], send: Send) -> None:
         error = InvalidRequestError(
@@ -82,25 +86,26 @@ class Methods:
             methods.add("HEAD")
         return tuple(sorted(methods | {"OPTIONS"}))
 
-    def _timed(self, receive: Receive) -> Receive:
-        until = asyncio.get_running_loop().time() + self._body_timeout_s
-        is_whole = False
 
-        async def timed() -> Any:
-            nonlocal is_whole
-            if is_whole:
-                return await receive()
-            try:
-                async with asyncio.timeout_at(until):
-                    message: Any = await receive()
-            except TimeoutError as exc:
-                raise RequestTimeoutError(
-                    "The request's body did not arrive in time.", headers={"connection": "close"}
-                ) from exc
-            is_whole = not message.get("more_body", False)
-            return message
+def _timed(receive: Receive, timeout_s: float) -> Receive:
+    until = asyncio.get_running_loop().time() + timeout_s
+    is_whole = False
 
-        return timed
+    async def timed() -> Any:
+        nonlocal is_whole
+        if is_whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(until):
+                message: Any = await receive()
+        except TimeoutError as exc:
+            raise RequestTimeoutError(
+                "The request's body did not arrive in time.", headers={"connection": "close"}
+            ) from exc
+        is_whole = not message.get("more_body", False)
+        return message
+
+    return timed
 
 
 def _methods_of(handler: Any) -> tuple[str, ...]:

@@ -26,7 +26,12 @@ AnyRequest = Request[Any, Any, Any]
 
 
 def file_handlers(files: Files, authenticate: Authenticate, settings: Batches) -> list[HTTPRouteHandler]:
-    @post("/v1/files", status_code=200, request_max_body_size=None)
+    @post(
+        "/v1/files",
+        status_code=200,
+        request_max_body_size=None,
+        opt={"body_timeout_s": settings.upload_timeout_s},
+    )
     async def upload_file(request: AnyRequest) -> Response[dict[str, Any]]:
         caller = await authenticate(request.scope["headers"])
         draft = _Draft(files, await asyncio.to_thread(files.begin, caller.tenant))
