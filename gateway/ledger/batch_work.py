@@ -49,9 +49,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     endpoint: str
     body: bytes
-    tries: int
-    """Before this one."""
-    expires_ms: int
+    failures: int
+    """Tries that came to nothing before."""
 
 
 Task = Checking | Writing | Line
@@ -133,7 +132,7 @@ class BatchWork:
                 "number": line.number,
                 "custom_id": line.custom_id,
                 "body": line.body,
-                "tries": 0,
+                "failures": 0,
                 "available_ms": 0,
             }
             for line in lines
@@ -173,9 +172,9 @@ class BatchWork:
             sums = {name: batches.c[name] + getattr(answer, name) for name in _TOKENS}
             _set(connection, line.batch_id, **{counted: batches.c[counted] + 1}, **sums)
 
-    def give_back(self, line: Line, *, not_before_ms: int = 0, was_tried: bool = False) -> None:
+    def give_back(self, line: Line, *, not_before_ms: int = 0, is_failure: bool = False) -> None:
         """It was not answered."""
-        values = {"owner": None, "available_ms": not_before_ms, "tries": line.tries + was_tried}
+        values = {"owner": None, "available_ms": not_before_ms, "failures": line.failures + is_failure}
         with self._database.writing() as connection:
             connection.execute(self._update(line).values(values))
 
@@ -284,7 +283,7 @@ class BatchWork:
         if batch is None:
             return None
         line = connection.execute(
-            sa.select(batch_lines.c.number, batch_lines.c.body, batch_lines.c.tries)
+            sa.select(batch_lines.c.number, batch_lines.c.body, batch_lines.c.failures)
             .where(is_free, batches.c.id == batch.id)
             .order_by(batch_lines.c.available_ms, batch_lines.c.number)
             .limit(1)
@@ -302,8 +301,7 @@ class BatchWork:
             key=batch.key_id,
             endpoint=batch.endpoint,
             body=bytes(line.body),
-            tries=line.tries,
-            expires_ms=batch.expires_ms,
+            failures=line.failures,
         )
 
     def _hold(self, connection: sa.Connection, batch_id: str, *statuses: str) -> None:

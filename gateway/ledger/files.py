@@ -158,6 +158,42 @@ class Files:
         )
 
 
+class Draft:
+    """A file that is written piece by piece. Blocking; begun with its first piece."""
+
+    def __init__(self, files: Files, tenant: str, *, is_bounded: bool = True) -> None:
+        self._files = files
+        self._tenant = tenant
+        self._is_bounded = is_bounded
+        self._buffer = bytearray()
+        self._chunks = 0
+        self.id: str | None = None
+
+    def write(self, data: bytes) -> None:
+        """Raises NoRoomError."""
+        self._buffer += data
+        while len(self._buffer) >= CHUNK_BYTES:
+            self._append(CHUNK_BYTES)
+
+    def flush(self) -> str | None:
+        """All of it is in the database; under what id, if there is anything. Raises NoRoomError."""
+        if self._buffer:
+            self._append(len(self._buffer))
+        return self.id
+
+    def drop(self) -> None:
+        if self.id is not None:
+            self._files.drop(self.id)
+
+    def _append(self, length: int) -> None:
+        if self.id is None:
+            self.id = self._files.begin(self._tenant)
+        chunk = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        self._files.append(self.id, self._chunks, chunk, is_bounded=self._is_bounded)
+        self._chunks += 1
+
+
 def on_page(
     query: sa.Select[*tuple[Any, ...]], column: sa.Column[str], page: Page
 ) -> sa.Select[*tuple[Any, ...]]:

@@ -228,7 +228,7 @@ batch_lines = sa.Table(
     sa.Column("custom_id", sa.Text, nullable=False),
     # The request as written; gone once it is answered.
     sa.Column("body", sa.LargeBinary, nullable=True),
-    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
     # When it may be taken: at once, after a pause, or when the lease of whoever runs it is over. Null: it is done.
     sa.Column("available_ms", sa.BigInteger, nullable=True),
     sa.Column("owner", sa.Text, nullable=True),

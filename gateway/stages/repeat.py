@@ -18,6 +18,9 @@ from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Endpoint, Request
 from gateway.values import Caller
 
+REPLAYED = {"x-weighbridge-idempotent-replay": "true"}
+"""Marks a reply that was given before."""
+
 _HEADER = "Idempotency-Key"
 _LONGEST_KEY = 255
 _STREAM = "text/event-stream"
@@ -52,13 +55,23 @@ class Repeat:
         headers: Iterable[tuple[bytes, bytes]],
         request: Request,
     ) -> "Claim | StoredReply | None":
+        body = request.body if request.native is None else request.native
+        return await self.claim(request_id, caller, headers, request.endpoint, body)
+
+    async def claim(
+        self,
+        request_id: str,
+        caller: Caller,
+        headers: Iterable[tuple[bytes, bytes]],
+        endpoint: str,
+        body: Mapping[str, Any],
+    ) -> "Claim | StoredReply | None":
         """None without the header. A claim must be closed. Raises GatewayError for a repetition without an answer."""
         key = idempotency_key(headers)
         if key is None:
             return None
         slot = Slot(caller.tenant, hashlib.sha256(key).hexdigest())
-        body = request.body if request.native is None else request.native
-        fingerprint = _fingerprint(request.endpoint, body)
+        fingerprint = _fingerprint(endpoint, body)
         closing = self._closing.get(slot)
         if closing is not None:
             # Answered a moment ago: a client that goes on at once need not be told that it runs.
@@ -232,7 +245,7 @@ class _Recorded:
 
 async def replay(stored: StoredReply, exchange: Exchange, headers: Mapping[str, str]) -> None:
     """The same bytes again, marked."""
-    marked = {**headers, "x-weighbridge-idempotent-replay": "true"}
+    marked = {**headers, **REPLAYED}
     if stored.content_type != _STREAM:
         await exchange.reply(stored.body, marked)
         return

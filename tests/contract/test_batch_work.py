@@ -74,7 +74,7 @@ def test_a_batch_goes_from_its_input_over_its_lines_to_its_output(setting):
     work, batch_id = setting.work, setting.running()
 
     first, second = work.take(), work.take()
-    assert [(line.number, line.body, line.key, line.tries) for line in (first, second)] == [
+    assert [(line.number, line.body, line.key, line.failures) for line in (first, second)] == [
         (1, b"{1}", "k1", 0),
         (2, b"{2}", "k1", 0),
     ]
@@ -215,7 +215,7 @@ def test_a_line_that_was_given_back_waits_behind_the_others_until_its_time(setti
     work = setting.work
     first = work.take()
     later = setting.clock.now_ms() + 5_000
-    work.give_back(first, not_before_ms=later, was_tried=True)
+    work.give_back(first, not_before_ms=later, is_failure=True)
 
     second = work.take()
     assert second.number == 2
@@ -223,7 +223,7 @@ def test_a_line_that_was_given_back_waits_behind_the_others_until_its_time(setti
     setting.clock.advance(5)
     again = work.take()
 
-    assert (again.number, again.tries) == (1, 1)
+    assert (again.number, again.failures) == (1, 1)
 
 
 def test_a_cancelled_batch_ends_when_its_running_lines_have(setting):

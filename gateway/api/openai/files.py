@@ -14,9 +14,9 @@ from litestar.response import Stream
 from gateway.api.openai.paging import is_name, page_of, paged
 from gateway.api.upload import Form, read_form, too_large
 from gateway.config import Batches
-from gateway.errors import InvalidRequestError, NotFoundError, QuotaExhaustedError, RequestTimeoutError
+from gateway.errors import InvalidRequestError, NotFoundError, QuotaExhaustedError
 from gateway.ledger.database import DatabaseUnavailableError
-from gateway.ledger.files import CHUNK_BYTES, Files, NoRoomError, StoredFile
+from gateway.ledger.files import Draft, Files, NoRoomError, StoredFile
 from gateway.stages.authenticate import Authenticate
 
 _LARGEST_PAGE = 10_000
@@ -34,15 +34,20 @@ def file_handlers(files: Files, authenticate: Authenticate, settings: Batches) -
     )
     async def upload_file(request: AnyRequest) -> Response[dict[str, Any]]:
         caller = await authenticate(request.scope["headers"])
-        draft = _Draft(files, await asyncio.to_thread(files.begin, caller.tenant))
+        draft = Draft(files, caller.tenant)
         try:
             form = await _received(request, draft, settings)
-            ttl_s = _ttl_s(form.fields)
             _check_purpose(form.fields)
-            stored = await draft.finish(form, ttl_s)
+            ttl_s = _ttl_s(form.fields)
+            stored = await asyncio.to_thread(_finished, files, draft, form, ttl_s)
+        except NoRoomError as exc:
+            await _drop(draft)
+            raise QuotaExhaustedError(
+                "Your files take up all the room that they may; delete some, or let them expire.",
+                param="file",
+            ) from exc
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await draft.drop()
+            await _drop(draft)
             raise
         return Response(shown(stored))
 
@@ -100,58 +105,28 @@ def shown(file: StoredFile) -> dict[str, Any]:
     }
 
 
-class _Draft:
-    """Gathers what arrives into chunks for the database."""
-
-    def __init__(self, files: Files, draft: str) -> None:
-        self._files = files
-        self._id = draft
-        self._buffer = bytearray()
-        self._written = 0
-
-    async def write(self, piece: bytes) -> None:
-        self._buffer += piece
-        while len(self._buffer) >= CHUNK_BYTES:
-            await self._append(CHUNK_BYTES)
-
-    async def finish(self, form: Form, ttl_s: int | None) -> StoredFile:
-        if self._buffer:
-            await self._append(len(self._buffer))
-        return await asyncio.to_thread(
-            self._files.finish, self._id, purpose="batch", filename=form.filename, ttl_s=ttl_s
-        )
-
-    async def drop(self) -> None:
-        with suppress(DatabaseUnavailableError):  # then it goes a day later, with what dead processes left
-            await asyncio.to_thread(self._files.drop, self._id)
-
-    async def _append(self, length: int) -> None:
-        chunk = bytes(self._buffer[:length])
-        del self._buffer[:length]
-        try:
-            await asyncio.to_thread(self._files.append, self._id, self._written, chunk)
-        except NoRoomError as exc:
-            raise QuotaExhaustedError(
-                "Your files take up all the room that they may; delete some, or let them expire.",
-                param="file",
-            ) from exc
-        self._written += 1
-
-
-async def _received(request: AnyRequest, draft: _Draft, settings: Batches) -> Form:
+async def _received(request: AnyRequest, draft: Draft, settings: Batches) -> Form:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > 2 * settings.max_file_bytes:
         raise too_large(settings.max_file_bytes)
-    try:
-        async with asyncio.timeout(settings.upload_timeout_s):
-            return await read_form(
-                request.headers.get("content-type", ""),
-                request.stream(),
-                draft.write,
-                max_file_bytes=settings.max_file_bytes,
-            )
-    except TimeoutError as exc:
-        raise RequestTimeoutError("The file did not arrive in time.") from exc
+    return await read_form(
+        request.headers.get("content-type", ""),
+        request.stream(),
+        lambda piece: asyncio.to_thread(draft.write, piece),
+        max_file_bytes=settings.max_file_bytes,
+    )
+
+
+def _finished(files: Files, draft: Draft, form: Form, ttl_s: int | None) -> StoredFile:
+    draft_id = draft.flush()
+    assert draft_id is not None  # noqa: S101 - an empty file has been refused
+    return files.finish(draft_id, purpose="batch", filename=form.filename, ttl_s=ttl_s)
+
+
+async def _drop(draft: Draft) -> None:
+    # What cannot be dropped now goes a day later, with what dead processes left.
+    with anyio.CancelScope(shield=True), suppress(DatabaseUnavailableError):
+        await asyncio.to_thread(draft.drop)
 
 
 async def _found(files: Files, tenant: str, file_id: str) -> StoredFile:

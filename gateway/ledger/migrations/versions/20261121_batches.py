@@ -94,7 +94,7 @@ def _make_lines() -> None:
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("custom_id", sa.Text, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=True),
-        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("failures", sa.Integer, nullable=False),
         sa.Column("available_ms", sa.BigInteger, nullable=True),
         sa.Column("owner", sa.Text, nullable=True),
         sa.Column("request_id", sa.Text, nullable=True),
