@@ -31,7 +31,9 @@ from gateway.api.finance.spend import finance_handlers
 from gateway.api.health import Check, metrics_page, probes
 from gateway.api.openai.chat import ChatDialect
 from gateway.api.openai.completions import CompletionsDialect
+from gateway.api.openai.embeddings import EmbeddingsDialect
 from gateway.api.openai.models import model_handlers
+from gateway.api.openai.moderations import ModerationsDialect
 from gateway.api.openai.responses.dialect import ResponsesDialect
 from gateway.api.openai.responses.stored import response_handlers
 from gateway.api.operators import OperatorGuard
@@ -159,6 +161,8 @@ class Gateway:
             "/v1/chat/completions": ChatDialect(),
             "/v1/messages": MessagesDialect.of_messages(self._clock),
             "/v1/completions": CompletionsDialect(),
+            "/v1/embeddings": EmbeddingsDialect(),
+            "/v1/moderations": ModerationsDialect(),
             "/v1/responses": ResponsesDialect(self._clock),
         }
         return Litestar(

@@ -212,7 +212,7 @@ class Upstream(_Section, frozen=True, kw_only=True):
     """Which of the two the upstream understands. OpenAI's newer models want `max_completion_tokens`."""
     unsupported: tuple[str, ...] = ()
     """Request fields that it does not honour (`seed`, `logit_bias`, `n`, ...). Who sends one is routed elsewhere, or
-    gets 400 that names the field."""
+    gets 400 that names the field. Only `encoding_format` is honoured here in its stead, and not sent."""
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     """When the client hangs up: stop the upstream at once, or read on to its own count of what it bills."""
     drain_s: Seconds = 30.0
@@ -226,6 +226,7 @@ class Upstream(_Section, frozen=True, kw_only=True):
     """For the whole attempt, streamed or not."""
     max_connections: Positive = 256
     max_reply_bytes: Positive = 16_777_216
+    """A longer reply is given up. Vectors are long: theirs may have four times as much."""
     is_breaker_enabled: bool = True
     """Leave it alone for a while after repeated failures."""
     is_cached: bool = True
@@ -479,6 +480,7 @@ def _check(config: Config, source: str) -> None:
             raise ConfigError(f"{at}.models: name at least one model")
         for model_name, model in upstream.models.items():
             _check_model(f"{at}.models.{model_name}", model_name, model)
+            _check_dialect(f"{at}.models.{model_name}", upstream, model)
         _check_fields(f"{at}.unsupported", upstream.unsupported)
     _check_kinds(source, config)
     for name, tier in config.tiers.items():
@@ -513,6 +515,13 @@ def _check_model(at: str, name: str, model: Model) -> None:
     _check_fields(f"{at}.unsupported", model.unsupported)
     if not 0 <= model.batch_price_factor <= 100:
         raise ConfigError(f"{at}.batch_price_factor: expected a share of the price such as 0.5")
+
+
+def _check_dialect(at: str, upstream: Upstream, model: Model) -> None:
+    if upstream.dialect == "anthropic" and model.kind != "chat":
+        raise ConfigError(f"{at}.kind: is {model.kind}; in Anthropic's dialect there are only chats")
+    if "completions" in model.abilities and (upstream.dialect != "openai" or model.kind != "chat"):
+        raise ConfigError(f"{at}.abilities: only chat models in OpenAI's dialect can have `completions`")
 
 
 def _check_fields(at: str, names: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ from gateway.stages.admit import Admit
 from gateway.stages.authenticate import Authenticate
 from gateway.stages.dispatch import Dispatch
 from gateway.stages.lookup import Lookup
-from gateway.stages.meter import Meter
+from gateway.stages.meter import Meter, with_usage
 from gateway.stages.relay import Relay
 from gateway.stages.repeat import Repeat, replay
 from gateway.stages.route import Route
@@ -118,8 +118,8 @@ class Pipeline:
             await self._stream(ticket, exchange, answer, attempts, key)
             return
         voice = exchange.voice(ticket.request, answer.attempt.terms, answer.attempt.form)
-        body = voice.whole(answer.reply.body)
         await self._close(ticket, attempts)
+        body = voice.whole(with_usage(answer.reply, answer.attempt.form, ticket.entries[-1]))
         self._keep(ticket, key, answer.attempt, (body,))
         ticket.status = 200
         ticket.is_whole = True

@@ -8,8 +8,9 @@ import msgspec
 
 from gateway.attempt import Attempt
 from gateway.telemetry.metrics import Metrics
-from gateway.ticket import Request
-from gateway.values import Usage
+from gateway.ticket import Endpoint, Request
+from gateway.upstreams.contract import Reply
+from gateway.values import Entry, Usage
 
 CountTokens = Callable[[str], int]
 _LONG_CHARS = 50_000
@@ -18,6 +19,8 @@ _LONG_CHARS = 50_000
 
 _NOT_TEXT = frozenset({"image_url", "input_audio", "file", "video_url", "type", "role", "id"})
 _READ = ("tools", "messages", "input")
+_COUNTED = frozenset({"chat", "completions", "embeddings"})
+"""Forms in which a reply tells its usage."""
 
 
 class Meter:
@@ -50,6 +53,17 @@ class Meter:
 
     def _both(self, prompt: str, answer: str) -> tuple[int, int]:
         return self._count(prompt), self._count(answer)
+
+
+def with_usage(reply: Reply, form: Endpoint, served: Entry) -> dict[str, Any]:
+    """The reply's body. Where the upstream counted nothing it tells what was counted here, as it is billed."""
+    if reply.usage is not None or form not in _COUNTED:
+        return reply.body
+    read, written = served.input_tokens, served.output_tokens
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    if form == "embeddings":
+        del usage["completion_tokens"]
+    return {**reply.body, "usage": usage}
 
 
 def _sent_as_tokens(request: Request) -> int:

@@ -2,8 +2,10 @@
 moderations."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 
 from gateway.clock import Clock
@@ -13,6 +15,7 @@ from gateway.upstreams.contract import Event, Reply, UpstreamCall, UpstreamError
 from gateway.upstreams.stream import Heard, read_stream
 from gateway.upstreams.transport import BLAMES_REQUEST, NOT_JSON, Transport
 from gateway.upstreams.usage import read_usage
+from gateway.upstreams.vectors import VectorsError, read_vectors
 from gateway.values import Usage
 
 _PATHS: dict[Endpoint, str] = {
@@ -28,6 +31,10 @@ _ANSWERS_AT: dict[Endpoint, str] = {
     "moderations": "results",
 }
 _GENERATED = frozenset({"chat", "completions"})
+_VECTORS_FACTOR = 4
+"""Vectors are long: 2,048 of 1,536 dimensions are 17 MB in base64 and 67 MB as numbers."""
+_LONG_BYTES = 262_144
+"""From here on reading vectors takes some milliseconds, up to 14 for each megabyte, and moves to a thread."""
 _LABELS = frozenset({"id", "index", "type"})
 
 
@@ -44,6 +51,8 @@ class OpenAIUpstream:
         return self._transport.name
 
     async def complete(self, call: UpstreamCall) -> Reply:
+        if call.form == "embeddings":
+            return await self._embed(call)
         body = await self._transport.ask(call, _PATHS[call.form])
         if isinstance(body, dict) and body.get("error"):
             raise self._reader.reported(body["error"])
@@ -53,17 +62,53 @@ class OpenAIUpstream:
             raise self._invalid("its reply is not what was asked for") from exc
         if not answers:
             raise self._invalid("its reply holds no answer")
+        if call.form == "moderations":
+            return self._judged(call, body, verdicts=len(answers))
         reasons = [answer.get("finish_reason") for answer in answers]
-        usage = body.get("usage")
-        if call.form not in _GENERATED:  # a vector or a verdict is whole by nature, and no tokens come out
-            reasons = ["stop"]
-            usage = {"completion_tokens": 0, **usage} if isinstance(usage, dict) else None
         return Reply(
             body=body,
-            usage=read_usage(usage),
+            usage=read_usage(body.get("usage")),
             finish_reasons=tuple([reason for reason in reasons if isinstance(reason, str)]),
             text=text,
         )
+
+    async def _embed(self, call: UpstreamCall) -> Reply:
+        """In the encoding that the body asks for, whatever the server answers."""
+        body, config = call.body, self._transport.config
+        if "encoding_format" in config.unsupported:
+            sent = {name: value for name, value in body.items() if name != "encoding_format"}
+            call = msgspec.structs.replace(call, body=sent)
+        most = _VECTORS_FACTOR * config.max_reply_bytes
+        raw = await self._transport.fetch(call, _PATHS[call.form], max_bytes=most)
+        read = partial(
+            read_vectors,
+            raw,
+            inputs=inputs_in(body["input"]),
+            encoding=body.get("encoding_format", "float"),
+        )
+        try:
+            vectors = await anyio.to_thread.run_sync(read) if len(raw) > _LONG_BYTES else read()
+        except VectorsError as exc:
+            raise self._invalid(str(exc)) from exc
+        if vectors.error:
+            raise self._reader.reported(vectors.error)
+        rows = [
+            {"object": "embedding", "index": index, "embedding": row}
+            for index, row in enumerate(vectors.rows)
+        ]
+        usage = _read_only(vectors.usage)
+        told = {} if usage is None else {"usage": {"prompt_tokens": usage.total, "total_tokens": usage.total}}
+        return Reply(
+            body={"object": "list", "data": rows, **told}, usage=usage, finish_reasons=("stop",), text=""
+        )
+
+    def _judged(self, call: UpstreamCall, body: dict[str, Any], *, verdicts: int) -> Reply:
+        """A verdict that is missing would be taken for that of another text."""
+        asked = call.body["input"]
+        inputs = inputs_in(asked) if not isinstance(asked, list) or isinstance(asked[0], str) else 1
+        if verdicts != inputs:
+            raise self._invalid(f"it answered {verdicts} verdicts for {inputs} inputs")
+        return Reply(body=body, usage=_read_only(body.get("usage")), finish_reasons=("stop",), text="")
 
     def stream(self, call: UpstreamCall) -> AsyncGenerator[list[Event], None]:
         return read_stream(self._transport, call, _PATHS[call.form], self._reader)
@@ -158,16 +203,22 @@ def _choice_text(choice: _Choice) -> str:
     return _joined(delta.content, delta.refusal, reasoning, delta.tool_calls, delta.function_call)
 
 
+def inputs_in(value: Any) -> int:
+    """How many texts, or lists of tokens, are asked about."""
+    return len(value) if isinstance(value, list) and not isinstance(value[0], int) else 1
+
+
+def _read_only(usage: Any) -> Usage | None:
+    """Of what reads and writes nothing: some servers leave the second count out."""
+    return read_usage({"completion_tokens": 0, **usage}) if isinstance(usage, dict) else None
+
+
 def _answers(body: Any, form: Endpoint) -> tuple[list[dict[str, Any]], str]:
     """Those of a whole reply, none if it has another shape, and all that was generated."""
     answers = body.get(_ANSWERS_AT[form]) if isinstance(body, dict) else None
     if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
         return [], ""
-    if form in _GENERATED:
-        return answers, "".join(
-            [_message_text(answer.get("message"), answer.get("text")) for answer in answers]
-        )
-    return answers, ""
+    return answers, "".join([_message_text(answer.get("message"), answer.get("text")) for answer in answers])
 
 
 def _message_text(message: Any, text: Any) -> str:

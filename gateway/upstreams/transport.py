@@ -112,11 +112,18 @@ class Transport:
 
     async def ask(self, call: UpstreamCall, path: str) -> Any:
         """A whole reply, decoded."""
+        raw = await self.fetch(call, path)
+        try:
+            return msgspec.json.decode(raw)
+        except NOT_JSON as exc:
+            raise self.failure("invalid", "its reply is not JSON", may_have_charged=True) from exc
+
+    async def fetch(self, call: UpstreamCall, path: str, *, max_bytes: int | None = None) -> bytes:
+        """A whole reply as it came, of the configured size at most if nothing else is said."""
         exchange = await self.open(call, path)
         try:
-            return msgspec.json.decode(await exchange.read_all())
-        except NOT_JSON as exc:
-            raise exchange.failure("invalid", "its reply is not JSON") from exc
+            exchange.limit = max_bytes or exchange.limit
+            return await exchange.read_all()
         finally:
             exchange.close()
 

@@ -12,6 +12,8 @@ class Model(msgspec.Struct, kw_only=True):
     object: Literal["model"]
     created: int
     owned_by: str
+    kind: Literal["chat", "embedding", "moderation"] | msgspec.UnsetType = msgspec.UNSET
+    """What it makes."""
     size: str | msgspec.UnsetType = msgspec.UNSET
     """small, medium, large or cloud: what policies call it."""
     context_window: int | msgspec.UnsetType = msgspec.UNSET

@@ -72,6 +72,7 @@ def _row(name: str, offers: tuple[Offer, ...]) -> dict[str, Any]:
         "object": "model",
         "created": _CREATED,
         "owned_by": "weighbridge",
+        "kind": offers[0].kind,
         "size": offers[0].size,
         "context_window": max(offer.context_window for offer in offers),
         "max_output_tokens": max(offer.max_output_tokens for offer in offers),
