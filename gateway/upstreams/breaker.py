@@ -22,6 +22,8 @@ Verdict = Literal["ok", "failed", "unknown"]
 
 def judge(error: UpstreamError) -> Verdict:
     """Only the server's own failures count against it."""
+    if error.kind == "untranslatable":
+        return "unknown"
     if error.kind == "busy":
         return "unknown" if error.status in (None, 429) else "failed"
     if error.kind == "timeout" and not error.may_have_charged:

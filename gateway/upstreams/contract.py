@@ -8,9 +8,10 @@ import msgspec
 from gateway.ticket import Endpoint
 from gateway.values import Reservation, Usage
 
-FailureKind = Literal["connect", "timeout", "refused", "invalid", "interrupted", "busy"]
-"""connect: nothing was sent. refused: it answered with an error status. invalid: it answered nonsense.
-interrupted: it broke off. busy: 429, 503 or 529, may say when to come back."""
+FailureKind = Literal["untranslatable", "connect", "timeout", "refused", "invalid", "interrupted", "busy"]
+"""untranslatable: the request cannot be said in its dialect. connect: nothing was sent. refused: it answered with an
+error status. invalid: it answered nonsense. interrupted: it broke off. busy: 429, 503 or 529, may say when to come
+back."""
 
 
 class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,8 +87,9 @@ class Upstream(Protocol):
         ...
 
     def stream(self, call: UpstreamCall) -> AsyncGenerator[list[Event], None]:
-        """Yields the events that arrived together, up to, not including, `[DONE]`. Raises UpstreamError only; a stream that ends without
-        `[DONE]` raises `interrupted`, and an error event raises too. Closing the iterator closes the connection."""
+        """Yields the events that arrived together, up to, not including, the dialect's mark of the end. Raises
+        UpstreamError only, be it at once; a stream that ends without its mark raises `interrupted`, and an error event
+        raises too. Closing the iterator closes the connection."""
         ...
 
     async def probe(self, timeout_s: float) -> bool:

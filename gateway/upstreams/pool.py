@@ -9,11 +9,15 @@ from gateway.clock import Clock
 from gateway.config import Config, read_secret
 from gateway.config import Upstream as UpstreamConfig
 from gateway.errors import ConfigError
+from gateway.upstreams.anthropic.upstream import AnthropicUpstream
 from gateway.upstreams.breaker import Breaker, judge
 from gateway.upstreams.contract import Upstream, UpstreamError
 from gateway.upstreams.openai import OpenAIUpstream
 
-DIALECTS = {"openai": OpenAIUpstream, "anthropic": OpenAIUpstream}
+DIALECTS: dict[str, type[OpenAIUpstream | AnthropicUpstream]] = {
+    "openai": OpenAIUpstream,
+    "anthropic": AnthropicUpstream,
+}
 
 
 class UpstreamPool:

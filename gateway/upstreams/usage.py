@@ -11,13 +11,13 @@ def read_usage(reported: Any) -> Usage | None:
     """None if either of the counts that matter is missing or nonsense. A contradiction is clamped and suspect."""
     if not isinstance(reported, dict):
         return None
-    prompt = _count(reported.get("prompt_tokens"))
-    completion = _count(reported.get("completion_tokens"))
+    prompt = read_count(reported.get("prompt_tokens"))
+    completion = read_count(reported.get("completion_tokens"))
     if prompt is None or completion is None:
         return None
     details = reported.get("prompt_tokens_details")
     if "prompt_cache_hit_tokens" in reported:  # DeepSeek's name for it
-        cached = _count(reported["prompt_cache_hit_tokens"])
+        cached = read_count(reported["prompt_cache_hit_tokens"])
     else:
         cached = _detail(details, "cached_tokens")
     written = _detail(details, "cache_write_tokens")
@@ -39,7 +39,7 @@ def read_usage(reported: Any) -> Usage | None:
     )
 
 
-def _count(value: Any) -> int | None:
+def read_count(value: Any) -> int | None:
     """A number of tokens, or None for what cannot be one."""
     return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
 
@@ -51,4 +51,4 @@ def _detail(details: Any, field: str) -> int | None:
     if not isinstance(details, dict):
         return None
     value = details.get(field)
-    return 0 if value is None else _count(value)
+    return 0 if value is None else read_count(value)

@@ -191,6 +191,7 @@ def test_a_server_that_asks_for_rest_gets_it(
         (UpstreamError("busy", "", status=429), "unknown"),
         (UpstreamError("busy", "", status=529), "failed"),
         (UpstreamError("busy", ""), "unknown"),
+        (UpstreamError("untranslatable", "", status=400), "unknown"),
     ],
 )
 def test_only_the_servers_own_failures_count(error: UpstreamError, verdict: str) -> None:

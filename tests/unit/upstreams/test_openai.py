@@ -39,6 +39,18 @@ async def test_without_a_key_no_credential_is_sent(
     assert "authorization" not in (await upstream.attempt(0)).headers
 
 
+async def test_each_event_is_told_for_what_it_is(upstream: ScriptedUpstream, client: OpenAIUpstream) -> None:
+    upstream.answers("Pa", "ris", prompt_tokens=7)
+
+    events = await read(client)
+
+    assert [event.text for event in events] == ["Pa", "ris", "", ""]
+    assert [event.finish_reason for event in events] == [None, None, "stop", None]
+    assert [event.usage for event in events] == [None, None, None, Usage(input=7, output=2)]
+    assert [event.is_usage_only for event in events] == [False, False, False, True]
+    assert json.loads(events[0].data)["choices"][0]["delta"] == {"content": "Pa"}
+
+
 @pytest.mark.fault("S5")
 @pytest.mark.parametrize(
     "stream",
