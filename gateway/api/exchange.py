@@ -131,12 +131,13 @@ class AsgiExchange:
         if self.is_gone or self.has_begun:
             return
         status, headers, body = self._dialect.render(error, request_id)
-        if status == 413:
-            await self._discard_rest()
         if status in (408, 413):
             headers.append((b"connection", b"close"))  # what is left of the body is not read
         await self._start(status, headers, {})
-        await self.send(body, is_last=True)
+        await self.send(body)
+        if status == 413:
+            await self._discard_rest()
+        await self.send(b"", is_last=True)
 
     async def _discard_rest(self) -> None:
         """Let the client finish sending: closing on unread bytes resets the connection, and it never sees why."""
