@@ -42,7 +42,13 @@ def _python_command(name: str) -> list[str]:
     return [str(interpreter(name)), "-m", f"tests.clients.{name}.suite"]
 
 
-SUITES = (_python("openai_python"), _python("anthropic_python"), _python("langchain"))
+SUITES = (
+    _python("openai_python"),
+    _python("anthropic_python"),
+    _python("langchain"),
+    _python("pydantic_ai"),
+    _python("llm"),
+)
 
 
 @dataclass(frozen=True)

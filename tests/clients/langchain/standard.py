@@ -10,6 +10,8 @@ from tests.clients.cases import API_KEY, BASE_URL, setting
 
 
 class _OverOurs(ChatModelIntegrationTests):
+    """What a provider of chat completions can do: a tool's result is text there, so no image or PDF in one."""
+
     model_name = setting("MODEL")
     options: ClassVar[dict[str, Any]] = {}
     overriding_model = setting("REASONING_MODEL")
@@ -75,24 +77,22 @@ class TestChatCompletions(_OverOurs):
 class TestResponses(_OverOurs):
     options: ClassVar[dict[str, Any]] = {"use_responses_api": True}
 
-    @property
-    def supports_image_tool_message(self) -> bool:
-        return True
-
-    @property
-    def supports_pdf_tool_message(self) -> bool:
-        return True
-
 
 if setting("CROSS_MODEL"):
 
-    class TestChatCompletionsAtAnthropics(_OverOurs):
+    class _AtAnthropics(_OverOurs):
         model_name = setting("CROSS_MODEL")
         overriding_model = setting("MODEL")
 
-    class TestResponsesAtAnthropics(TestResponses):
-        model_name = setting("CROSS_MODEL")
-        overriding_model = setting("MODEL")
+        @property
+        def supports_json_mode(self) -> bool:
+            return False  # it has schemas, and no JSON without one
+
+    class TestChatCompletionsAtAnthropics(_AtAnthropics):
+        pass
+
+    class TestResponsesAtAnthropics(_AtAnthropics):
+        options: ClassVar[dict[str, Any]] = {"use_responses_api": True}
 
 
 def _whole(model: ChatOpenAI, prompt: str, *, is_stream: bool) -> AIMessage:
