@@ -32,12 +32,7 @@ class MessagesDecoder:
 
     def __call__(self, raw: bytes, headers: Headers) -> Request:
         native, body = _read(raw, self._body)
-        thinking = body.thinking
-        if thinking is not None and thinking.budget_tokens and thinking.budget_tokens >= body.max_tokens:
-            raise InvalidRequestError(
-                "`max_tokens` must be greater than `thinking.budget_tokens`, which is a part of it.",
-                param="max_tokens",
-            )
+        _check(native, body)
         wishes = Wishes()
         chat = chat_of(body, wishes)
         chat |= _sampling(body, wishes)
@@ -85,6 +80,22 @@ def _read(raw: bytes, decoder: msgspec.json.Decoder[_Body]) -> tuple[dict[str, A
         return native, decoder.decode(raw)
     except msgspec.ValidationError as exc:
         raise invalid(str(exc)) from exc
+
+
+def _check(native: dict[str, Any], body: MessagesBody) -> None:
+    thinking = body.thinking
+    if thinking is not None and thinking.budget_tokens and thinking.budget_tokens >= body.max_tokens:
+        raise InvalidRequestError(
+            "`max_tokens` must be greater than `thinking.budget_tokens`, which is a part of it.",
+            param="max_tokens",
+        )
+    if native.get("thread") is not None:
+        # Not even of upstreams that could: what a conversation held there costs cannot be known before.
+        raise InvalidRequestError(
+            "No conversations are kept here; send all of it in `messages`, without `thread`.",
+            code="thread_unsupported_request",
+            param="thread",
+        )
 
 
 def _sampling(body: MessagesBody, wishes: Wishes) -> dict[str, Any]:

@@ -44,12 +44,12 @@ class _Block:
         """Text may end at any place; the input of a tool ends where its JSON does."""
         return self.kind != "tool_use" or _read_input("".join(self.written)) is not None
 
-    def delta(self) -> Json:
-        piece = "".join(self.pending)
-        self.pending.clear()
+    def deltas(self) -> list[Json]:
+        """What was written since the last call, piece by piece as it was generated."""
+        pieces, self.pending = self.pending, []
         if self.kind == "tool_use":
-            return {"type": "input_json_delta", "partial_json": piece}
-        return {"type": f"{self.kind}_delta", self.kind: piece}
+            return [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+        return [{"type": f"{self.kind}_delta", self.kind: piece} for piece in pieces]
 
     def whole(self) -> Json:
         text = "".join(self.written)
@@ -92,26 +92,30 @@ class Blocks:
         """What can be told by now; at the end, all of it."""
         frames: list[bytes] = []
         while self._queue:
-            block = self._queue[0]
-            is_followed = len(self._queue) > 1
+            block, is_followed = self._queue[0], len(self._queue) > 1
             if block.is_nameless:
                 if not (is_end or is_followed):
                     break
                 self._queue.popleft()
                 continue
-            if not block.is_told:
-                block.is_told = True
-                self.has_calls |= block.kind == "tool_use"
-                start = {"index": self._index, "content_block": block.start}
-                frames.append(frame("content_block_start", start))
-            if block.pending:
-                frames.append(frame("content_block_delta", {"index": self._index, "delta": block.delta()}))
+            frames += self._tell(block)
             if not is_end and not (is_followed and block.is_complete()):
                 break
             frames.append(frame("content_block_stop", {"index": self._index}))
             self._queue.popleft()
             self._index += 1
         return frames
+
+    def _tell(self, block: _Block) -> list[bytes]:
+        frames = []
+        if not block.is_told:
+            block.is_told = True
+            self.has_calls |= block.kind == "tool_use"
+            frames.append(frame("content_block_start", {"index": self._index, "content_block": block.start}))
+        index = self._index
+        return frames + [
+            frame("content_block_delta", {"index": index, "delta": delta}) for delta in block.deltas()
+        ]
 
     def whole(self) -> list[Json]:
         """All of it, where nothing was told before."""

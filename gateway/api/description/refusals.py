@@ -62,6 +62,9 @@ REFUSALS: Mapping[int, tuple[Refusal, ...]] = {
         Refusal(_WRONG, "unsupported_value", "No model that you may use can do what this value asks for."),
         Refusal(_WRONG, "previous_response_not_found", "No response is kept: send the whole conversation."),
         Refusal(_WRONG, "unsupported_model", "The model does not answer at this endpoint."),
+        Refusal(
+            _WRONG, "thread_unsupported_request", "No conversations are kept for `thread`; send all of it."
+        ),
         Refusal(_WRONG, "context_length_exceeded", "The prompt fits into no model that you may use."),
         Refusal(_WRONG, "invalid_header", "A header is missing, doubled or contradicts another."),
         Refusal(_WRONG, "invalid_http", "What arrived is not HTTP/1.1; the connection is closed."),
