@@ -29,15 +29,19 @@ from gateway.api.dialect import Dialect
 from gateway.api.errors import ErrorHandler, error_handler
 from gateway.api.finance.spend import finance_handlers
 from gateway.api.health import Check, metrics_page, probes
+from gateway.api.openai.batches import BatchDesk, batch_handlers
 from gateway.api.openai.chat import ChatDialect
 from gateway.api.openai.completions import CompletionsDialect
 from gateway.api.openai.embeddings import EmbeddingsDialect
+from gateway.api.openai.files import file_handlers
 from gateway.api.openai.models import model_handlers
 from gateway.api.openai.moderations import ModerationsDialect
 from gateway.api.openai.responses.dialect import ResponsesDialect
 from gateway.api.openai.responses.stored import response_handlers
 from gateway.api.operators import OperatorGuard
 from gateway.api.surface import Answering, post_handler
+from gateway.batches.lines import RunLine
+from gateway.batches.runner import Runner
 from gateway.cache.exact import ExactCache
 from gateway.cache.store import RedisReplyStore
 from gateway.catalogue import Catalogue
@@ -45,10 +49,13 @@ from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.failpoints import Failpoints
-from gateway.ids import RequestIds
+from gateway.ids import Ids, RequestIds
 from gateway.ledger.accounts import Accounts
+from gateway.ledger.batch_work import BatchWork
+from gateway.ledger.batches import Batches
 from gateway.ledger.credentials import Credentials, load_pepper
 from gateway.ledger.database import Database, DatabaseUnavailableError
+from gateway.ledger.files import Files
 from gateway.ledger.idempotency import Idempotency
 from gateway.ledger.journal import FileJournal
 from gateway.ledger.price_book import PriceBook
@@ -144,27 +151,57 @@ class Gateway:
             lease_s=_longest_s(config) + _HOLD_SPARE_S,
             ttl_s=config.idempotency.ttl_s,
         )
-        self.sweeper = Sweeper([self.idempotency.purge], self.log)
+        self.files = Files(
+            self.database,
+            clock,
+            Ids("file-", clock),
+            max_tenant_bytes=config.batches.max_tenant_bytes,
+            ttl_s=config.batches.file_ttl_s,
+        )
+        work = BatchWork(
+            self.database, clock, self.files, owner=secrets.token_hex(8), lease_s=config.batches.lease_s
+        )
+        self.sweeper = Sweeper([self.idempotency.purge, self.files.purge, work.purge], self.log)
         stages = self._stages(failpoints)
         self._settle = stages.settle
         self._repeat = stages.repeat
         ids = RequestIds(clock)
         pipeline = Pipeline(stages, self.catalogue, Report(clock, self.metrics, self.log), clock, ids)
+        surfaces = self._surfaces()
+        self.runner = self._batch_runner(work, pipeline, surfaces)
+        desk = BatchDesk(
+            Batches(self.database, clock, Ids("batch_", clock), max_active=config.batches.max_active),
+            self.files,
+            stages.authenticate,
+            stages.repeat,
+            ids,
+            wake=self.runner.wake,
+        )
         errors = error_handler(ids, self.log)
-        self.public = self._public_app(pipeline, stages.authenticate, errors)
+        self.public = self._public_app(pipeline, surfaces, desk, stages.authenticate, errors)
         self.admin = self._admin_app(errors)
 
-    def _public_app(self, pipeline: Pipeline, authenticate: Authenticate, errors: ErrorHandler) -> Litestar:
-        server = self._config.server
-        counting = TokenCounting(pipeline.ticket, authenticate, self.catalogue, self._count_tokens)
-        surfaces: dict[str, Dialect] = {
+    def _surfaces(self) -> dict[str, Dialect]:
+        """Every billable path, and its callers' language."""
+        return {
             "/v1/chat/completions": ChatDialect(),
             "/v1/messages": MessagesDialect.of_messages(self._clock),
             "/v1/completions": CompletionsDialect(),
+            "/v1/responses": ResponsesDialect(self._clock),
             "/v1/embeddings": EmbeddingsDialect(),
             "/v1/moderations": ModerationsDialect(),
-            "/v1/responses": ResponsesDialect(self._clock),
         }
+
+    def _public_app(
+        self,
+        pipeline: Pipeline,
+        surfaces: Mapping[str, Dialect],
+        desk: BatchDesk,
+        authenticate: Authenticate,
+        errors: ErrorHandler,
+    ) -> Litestar:
+        server = self._config.server
+        counting = TokenCounting(pipeline.ticket, authenticate, self.catalogue, self._count_tokens)
         return Litestar(
             [
                 *(self._post_handler(path, dialect, pipeline) for path, dialect in surfaces.items()),
@@ -173,6 +210,8 @@ class Gateway:
                 ),
                 *model_handlers(self.catalogue, authenticate, self.registry.names),
                 *response_handlers(authenticate),
+                *file_handlers(self.files, authenticate, self._config.batches),
+                *batch_handlers(desk),
                 *self._probes(with_metrics=server.public_metrics),
                 *description_handlers(
                     Description(
@@ -186,6 +225,22 @@ class Gateway:
             request_max_body_size=server.max_body_bytes,
             openapi_config=None,
             logging_config=None,
+        )
+
+    def _batch_runner(self, work: BatchWork, pipeline: Pipeline, surfaces: Mapping[str, Dialect]) -> Runner:
+        config = self._config
+        return Runner(
+            work,
+            self.files,
+            RunLine(pipeline, surfaces, self.accounts.caller, self._clock, self.log),
+            config.batches,
+            self._clock,
+            self.metrics,
+            self.log,
+            max_line_bytes=config.server.max_body_bytes,
+            drain_s=config.server.drain_s,
+            is_draining=lambda: self.is_draining,
+            tasks=lambda: self._tasks,
         )
 
     def _post_handler(self, path: str, dialect: Dialect, answering: Answering) -> ASGIRouteHandler:
@@ -238,6 +293,7 @@ class Gateway:
                 background = [
                     self._tasks.create_task(self.shipper.run()),
                     self._tasks.create_task(self.sweeper.run()),
+                    self._tasks.create_task(self.runner.run()),
                 ]
                 if not is_prepared:
                     background.append(self._tasks.create_task(self._prepare_later()))

@@ -135,6 +135,4 @@ class InputCheck:
             return None
 
     def _wrong(self, code: str, message: str, param: str | None = None, *, line: int | None = -1) -> None:
-        self.errors.append(
-            LineError(code=code, message=message, param=param, line=self._number if line == -1 else line)
-        )
+        self.errors.append(LineError(code, message, self._number if line == -1 else line, param))

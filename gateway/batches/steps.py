@@ -63,7 +63,7 @@ class Steps:
     def _conclude(self, task: Checking, check: InputCheck) -> None:
         check.end()
         if self._files.find(task.tenant, task.input_file_id) is None:
-            gone = LineError(code="file_not_found", message="The input file has been deleted.")
+            gone = LineError("file_not_found", "The input file has been deleted.")
             self._work.fail(task.batch_id, [gone])
         elif check.errors:
             self._work.fail(task.batch_id, check.errors)

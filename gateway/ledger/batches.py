@@ -18,7 +18,7 @@ Status = Literal[
 ACTIVE: tuple[Status, ...] = ("validating", "in_progress", "finalizing", "cancelling")
 
 
-class LineError(msgspec.Struct, frozen=True, kw_only=True):
+class LineError(msgspec.Struct, frozen=True):
     """Why an input file will not do. Lines count from 1."""
 
     code: str

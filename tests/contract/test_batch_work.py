@@ -113,7 +113,7 @@ def test_a_batch_goes_from_its_input_over_its_lines_to_its_output(setting):
 def test_a_batch_whose_input_will_not_do_says_why(setting):
     batch_id = setting.create()
     setting.work.take()
-    errors = (LineError(code="invalid_json_line", message="no", line=3),)
+    errors = (LineError("invalid_json_line", "no", 3),)
 
     setting.work.fail(batch_id, errors)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gateway.api.description.anthropic_operations import MESSAGES
+from gateway.api.description.batch_operations import BATCHES, FILES
 from gateway.api.description.chat_replies import ChatCompletion, ChatCompletionChunk
 from gateway.api.description.openai_operations import COMPLETIONS, EMBEDDINGS, MODERATIONS
 from gateway.api.description.openai_replies import Model, ModelList
@@ -168,4 +169,15 @@ METRICS = Operation(
     response_media="text/plain",
 )
 
-OPERATIONS = (*CHAT, *RESPONSES, COMPLETIONS, EMBEDDINGS, MODERATIONS, *MESSAGES, *MODELS, *SERVICE)
+OPERATIONS = (
+    *CHAT,
+    *RESPONSES,
+    COMPLETIONS,
+    EMBEDDINGS,
+    MODERATIONS,
+    *MESSAGES,
+    *FILES,
+    *BATCHES,
+    *MODELS,
+    *SERVICE,
+)
