@@ -1,6 +1,6 @@
 """What a dialect must do, and what it may raise. Knows no money, no retries, no tenants."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -23,6 +23,8 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     """Of the body, and of what is answered: the upstream's own, or one that it can translate."""
     body: dict[str, Any]
     """With the upstream's name of the model."""
+    headers: Mapping[str, str] = {}
+    """Beside those that all calls have."""
     deadline: float
     """On the clock's monotonic scale; the request's, not the attempt's."""
 

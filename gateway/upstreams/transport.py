@@ -95,7 +95,9 @@ class Transport:
         self.in_flight += 1
         try:
             async with asyncio.timeout_at(begun + wait_s):
-                response = await self._connected().post(self._url(path), data=body, allow_redirects=False)
+                response = await self._connected().post(
+                    self._url(path), data=body, headers=call.headers or None, allow_redirects=False
+                )
         except (aiohttp.ClientError, OSError) as exc:
             self.in_flight -= 1
             raise self.translate(exc, was_sent=body.was_sent) from _without_key(exc)

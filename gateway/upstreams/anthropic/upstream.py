@@ -19,6 +19,8 @@ from gateway.upstreams.transport import Transport
 
 _VERSION = "2023-06-01"
 _PATH = "/messages"
+BETAS = "anthropic_beta"
+"""Where a native body holds what the caller's header of that name said."""
 _TOO_LONG = re.compile(r"prompt is too long|exceed context limit")
 
 
@@ -40,6 +42,8 @@ class AnthropicUpstream:
         is_chat, is_legacy = call.form == "chat", False
         if is_chat:
             call, is_legacy = self._translated(call)
+        else:
+            call = _with_betas(call)
         body = await self._transport.ask(call, _PATH)
         if isinstance(body, dict) and (error := body.get("error")):
             raise MessageReader(self._transport).reported(error)
@@ -58,6 +62,8 @@ class AnthropicUpstream:
         if call.form == "chat":
             call, is_legacy = self._translated(call)
             reader = ChatReader(self._transport, created=self._now(), is_legacy=is_legacy)
+        else:
+            call = _with_betas(call)
         return read_stream(self._transport, call, _PATH, reader)
 
     async def probe(self, timeout_s: float) -> bool:
@@ -80,6 +86,15 @@ class AnthropicUpstream:
 
     def _now(self) -> int:
         return self._clock.now_ms() // 1000
+
+
+def _with_betas(call: UpstreamCall) -> UpstreamCall:
+    """The features not yet for everybody that the caller asked for go into the header that they came in."""
+    betas = call.body.get(BETAS)
+    if betas is None:
+        return call
+    body = {name: value for name, value in call.body.items() if name != BETAS}
+    return msgspec.structs.replace(call, body=body, headers={"anthropic-beta": ",".join(betas)})
 
 
 class _Transport(Transport):
