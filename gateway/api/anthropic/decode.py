@@ -1,5 +1,6 @@
 """A request to Anthropic's endpoints from bytes: as the caller wrote it, and as the chat that it means."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -15,10 +16,15 @@ from gateway.api.openai.decode import fields_of
 from gateway.config import ABILITIES
 from gateway.errors import InvalidRequestError
 from gateway.ticket import Request
+from gateway.upstreams.anthropic.upstream import BETAS
 
 _OPEN_CONTENT = frozenset({"messages", "system", "tools", "metadata", "output_config"})
 _MOST_STOPS = 16
 """In a chat."""
+
+_USUAL = {"speed": "standard", "inference_geo": "global"}
+"""Fields of which any other value has a price of its own, per token, that no price book here holds."""
+_BETA = re.compile(r"[a-zA-Z0-9._-]{1,128}")
 
 _Body = TypeVar("_Body", bound=PromptBody)
 Headers = Mapping[bytes, bytes]
@@ -40,7 +46,7 @@ class MessagesDecoder:
         return Request(
             endpoint="messages",
             body=chat,
-            native=_native(native),
+            native=_native(native, headers),
             body_bytes=text_bytes(len(raw), chat["messages"]),
             model=body.model,
             is_stream=bool(body.stream),
@@ -89,6 +95,17 @@ def _check(native: dict[str, Any], body: MessagesBody) -> None:
             "`max_tokens` must be greater than `thinking.budget_tokens`, which is a part of it.",
             param="max_tokens",
         )
+    if BETAS in native:
+        raise InvalidRequestError(
+            "Name betas in the header `anthropic-beta`.", code="unknown_parameter", param=BETAS
+        )
+    for name, usual in _USUAL.items():
+        if native.get(name) not in (None, usual):
+            raise InvalidRequestError(
+                f"There is no price here for a {name!r} other than {usual!r}; leave it out.",
+                code="unsupported_parameter",
+                param=name,
+            )
     if native.get("thread") is not None:
         # Not even of upstreams that could: what a conversation held there costs cannot be known before.
         raise InvalidRequestError(
@@ -131,9 +148,9 @@ def _unknown(native: dict[str, Any], kind: type[PromptBody]) -> set[str]:
 
 
 def _is_void(name: str, value: Any) -> bool:
-    """To forget earlier thinking is what every translation does; the standard speed is everybody's."""
-    if name == "speed":
-        return bool(value == "standard")
+    """To forget earlier thinking is what every translation does."""
+    if name in _USUAL:
+        return True
     if name == "context_management" and isinstance(value, dict) and value.keys() == {"edits"}:
         edits = value["edits"]
         return isinstance(edits, list) and all(
@@ -142,7 +159,7 @@ def _is_void(name: str, value: Any) -> bool:
     return False
 
 
-def _native(body: dict[str, Any]) -> dict[str, Any]:
+def _native(body: dict[str, Any], headers: Headers) -> dict[str, Any]:
     """What other models left in the conversation is taken out or mended: Anthropic's servers would refuse all of it."""
     messages = []
     for message in body["messages"]:
@@ -153,7 +170,11 @@ def _native(body: dict[str, Any]) -> dict[str, Any]:
         kept = [_mended(block) for block in content if not _is_unsigned(block)]
         if kept or not content:
             messages.append({**message, "content": kept})
-    return {**body, "messages": messages}
+    native = {**body, "messages": messages}
+    betas = _BETA.findall(headers.get(b"anthropic-beta", b"").decode("latin-1"))
+    if betas:
+        native[BETAS] = betas
+    return native
 
 
 def _is_unsigned(block: dict[str, Any]) -> bool:

@@ -99,7 +99,7 @@ def test_a_plain_question_is_the_same_question_in_a_chat() -> None:
             },
             {"json_schema", "response_format"},
         ),
-        ({"speed": "standard", "container": None, "mcp_servers": []}, {}, set()),
+        ({"speed": "standard", "inference_geo": "global", "container": None, "mcp_servers": []}, {}, set()),
         ({"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}}, {}, set()),
     ],
 )
@@ -320,8 +320,6 @@ def test_what_other_models_left_in_the_conversation_is_mended_for_anthropics_ser
         (body_of(tools=[{**WEATHER, "allowed_callers": ["code_execution_20260120"]}]), "allowed_callers"),
         (body_of(container="c_1"), "container"),
         (body_of(mcp_servers=[{"type": "url", "url": "https://x.example", "name": "x"}]), "mcp_servers"),
-        (body_of(speed="fast"), "speed"),
-        (body_of(inference_geo="eu"), "inference_geo"),
         (body_of(context_management={"edits": [{"type": "clear_tool_uses_20250919"}]}), "context_management"),
         (body_of(context_management={"edits": 1}), "context_management"),
         (body_of(output_config={"task_budget": {"total": 1}}), "output_config.task_budget"),
@@ -418,6 +416,9 @@ def test_the_first_name_of_a_long_list_is_not_longer_than_a_name() -> None:
         (body_of(fallbacks=["m2"]), "fallbacks"),
         (body_of(logprobs=True), "logprobs"),
         (body_of(thread={"type": "create"}), "thread"),
+        (body_of(speed="fast"), "speed"),
+        (body_of(inference_geo="us"), "inference_geo"),
+        (body_of(anthropic_beta=["x"]), "anthropic_beta"),
     ],
 )
 def test_what_is_wrong_is_named(body: Any, param: str | None) -> None:
@@ -426,6 +427,16 @@ def test_what_is_wrong_is_named(body: Any, param: str | None) -> None:
 
     assert refused.value.param == param
     assert refused.value.status == 400
+
+
+def test_betas_are_asked_for_in_a_header_and_of_anthropics_servers_only() -> None:
+    request = decoded(body_of(), {b"anthropic-beta": b"files-api-2025-04-14, mcp-client-2025-11-20\r\n"})
+
+    assert request.native == {
+        **body_of(),
+        "anthropic_beta": ["files-api-2025-04-14", "mcp-client-2025-11-20"],
+    }
+    assert not request.wishes
 
 
 def test_a_prompt_that_is_only_counted_needs_no_ceiling() -> None:
