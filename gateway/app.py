@@ -40,6 +40,7 @@ from gateway.api.openai.responses.dialect import ResponsesDialect
 from gateway.api.openai.responses.stored import response_handlers
 from gateway.api.operators import OperatorGuard
 from gateway.api.surface import Answering, post_handler
+from gateway.api.tagging import request_ids
 from gateway.batches.lines import RunLine
 from gateway.batches.runner import Runner
 from gateway.cache.exact import ExactCache
@@ -165,7 +166,7 @@ class Gateway:
         stages = self._stages(failpoints)
         self._settle = stages.settle
         self._repeat = stages.repeat
-        ids = RequestIds(clock)
+        ids = self._ids = RequestIds(clock)
         pipeline = Pipeline(stages, self.catalogue, Report(clock, self.metrics, self.log), clock, ids)
         surfaces = self._surfaces()
         self.runner = self._batch_runner(work, pipeline, surfaces)
@@ -221,6 +222,7 @@ class Gateway:
                     )
                 ),
             ],
+            after_request=request_ids(self._ids),
             exception_handlers={Exception: errors},
             request_max_body_size=server.max_body_bytes,
             openapi_config=None,
@@ -263,6 +265,7 @@ class Gateway:
                 *self._probes(with_metrics=True),
             ],
             guards=[OperatorGuard(self.accounts.operators)],
+            after_request=request_ids(self._ids),
             exception_handlers={Exception: errors},
             request_max_body_size=self._config.server.max_body_bytes,
             openapi_config=OpenAPIConfig(

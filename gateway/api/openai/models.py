@@ -12,7 +12,7 @@ from litestar.params import FromPath
 
 from gateway.api.anthropic.models import model_info, model_page
 from gateway.catalogue import AUTO, Catalogue, Offer
-from gateway.config import Kind
+from gateway.config import ABILITIES, Kind
 from gateway.errors import NotFoundError
 from gateway.stages.authenticate import Authenticate
 from gateway.values import Tier
@@ -76,5 +76,7 @@ def _row(name: str, offers: tuple[Offer, ...]) -> dict[str, Any]:
         "size": offers[0].size,
         "context_window": max(offer.context_window for offer in offers),
         "max_output_tokens": max(offer.max_output_tokens for offer in offers),
-        "abilities": sorted(frozenset[str]().union(*(offer.abilities for offer in offers))),
+        "abilities": sorted(
+            {ability for offer in offers for ability in offer.abilities if ability in ABILITIES}
+        ),
     }
