@@ -165,7 +165,7 @@ class Runner:
             await asyncio.sleep(self._settings.lease_s / 3)
             if self._running:
                 try:
-                    await asyncio.to_thread(self._work.renew)
+                    await asyncio.to_thread(self._work.renew, list(self._running.values()))
                 except DatabaseUnavailableError as exc:
                     self._log.warning("batch.lease_not_renewed", error=str(exc))
 

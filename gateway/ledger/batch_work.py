@@ -4,7 +4,7 @@ Whoever takes something holds it for a lease that he renews. When he dies, the l
 was recorded by then is not done again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -106,17 +106,17 @@ class BatchWork:
             _end_lines(connection, now)
             return self._take_batch(connection, now) or self._take_line(connection, now)
 
-    def renew(self) -> None:
-        """For everything that this process holds."""
+    def renew(self, tasks: Iterable[Task]) -> None:
+        """For all of these."""
         until = self._clock.now_ms() + self._lease_ms
-        is_running = sa.and_(batch_lines.c.owner == self._owner, batch_lines.c.available_ms.is_not(None))
         with self._database.writing() as connection:
-            connection.execute(
-                sa.update(batches)
-                .where(batches.c.owner == self._owner, _is_active())
-                .values(lease_until_ms=until)
-            )
-            connection.execute(sa.update(batch_lines).where(is_running).values(available_ms=until))
+            for task in tasks:
+                if isinstance(task, Line):
+                    is_running = batch_lines.c.available_ms.is_not(None)
+                    connection.execute(self._update(task).where(is_running).values(available_ms=until))
+                else:
+                    is_held = sa.and_(batches.c.id == task.batch_id, batches.c.owner == self._owner)
+                    connection.execute(sa.update(batches).where(is_held).values(lease_until_ms=until))
 
     def clear_lines(self, batch_id: str) -> None:
         """Before checking: of whoever did not get to its end. Raises LostError."""
@@ -262,29 +262,17 @@ class BatchWork:
 
     def _take_line(self, connection: sa.Connection, now: int) -> Line | None:
         """Tenants take turns, and within each one his batches: a long one does not keep a short one waiting."""
-        is_free = sa.and_(
-            batch_lines.c.batch_id == batches.c.id,
-            batch_lines.c.available_ms <= now,
-            # One that has slept through its own lease still runs here.
-            sa.or_(batch_lines.c.owner.is_(None), batch_lines.c.owner != self._owner),
-        )
-        others = batches.alias()
-        tenants_turn = (
-            sa.select(sa.func.max(others.c.turn))
-            .where(others.c.tenant_id == batches.c.tenant_id, others.c.status == "in_progress")
-            .scalar_subquery()
-        )
         batch = connection.execute(
-            sa.select(batches)
-            .where(batches.c.status == "in_progress", sa.exists().where(is_free))
-            .order_by(tenants_turn, batches.c.turn, batches.c.id)
+            sa.select(batches.c.id, batches.c.key_id, batches.c.endpoint)
+            .where(batches.c.status == "in_progress", sa.exists().where(self._is_free(batches.c.id, now)))
+            .order_by(_TENANTS_TURN, batches.c.turn, batches.c.id)
             .limit(1)
         ).one_or_none()
         if batch is None:
             return None
         line = connection.execute(
             sa.select(batch_lines.c.number, batch_lines.c.body, batch_lines.c.failures)
-            .where(is_free, batches.c.id == batch.id)
+            .where(self._is_free(batch.id, now))
             .order_by(batch_lines.c.available_ms, batch_lines.c.number)
             .limit(1)
         ).one()
@@ -302,6 +290,14 @@ class BatchWork:
             endpoint=batch.endpoint,
             body=bytes(line.body),
             failures=line.failures,
+        )
+
+    def _is_free(self, batch_id: sa.Column[str] | str, now: int) -> sa.ColumnElement[bool]:
+        return sa.and_(
+            batch_lines.c.batch_id == batch_id,
+            batch_lines.c.available_ms <= now,
+            # One that has slept through its own lease still runs here.
+            sa.or_(batch_lines.c.owner.is_(None), batch_lines.c.owner != self._owner),
         )
 
     def _hold(self, connection: sa.Connection, batch_id: str, *statuses: str) -> None:
@@ -323,6 +319,12 @@ class BatchWork:
 
 
 _TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")
+_OTHERS = batches.alias()
+_TENANTS_TURN = (
+    sa.select(sa.func.max(_OTHERS.c.turn))
+    .where(_OTHERS.c.tenant_id == batches.c.tenant_id, _OTHERS.c.status == "in_progress")
+    .scalar_subquery()
+)
 _FREE: dict[str, Any] = {"owner": None, "lease_until_ms": 0}
 
 

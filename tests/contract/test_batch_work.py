@@ -143,9 +143,10 @@ def test_the_lines_of_a_process_that_died_are_taken_over_and_no_others(setting):
     first, lost = dead.take(), dead.take()
     dead.record(first, answer())
     setting.clock.advance(LEASE_S - 1)
-    assert other.take().number == 3
+    third = other.take()
+    assert third.number == 3
     assert other.take() is None
-    other.renew()
+    other.renew([third])
     setting.clock.advance(1)
 
     again = other.take()
@@ -183,6 +184,17 @@ def test_input_that_was_half_checked_by_a_dead_process_is_checked_anew(setting):
     with pytest.raises(LostError):
         dead.start(batch_id, total=2, model=None)
     other.start(batch_id, total=1, model=None)
+
+
+def test_a_step_that_takes_long_is_held_as_long_as_its_lease_is_renewed(setting):
+    setting.create()
+    checking = setting.work.take()
+    for _ in range(3):
+        setting.clock.advance(LEASE_S - 1)
+        setting.work.renew([checking])
+
+    assert setting.process("other").take() is None
+    setting.work.clear_lines(checking.batch_id)
 
 
 def test_output_that_was_half_written_by_a_dead_process_is_written_anew(setting):
