@@ -7,8 +7,8 @@ from workers.engines.contract import Engine, Job, Token, TokenUsage
 from workers.errors import EngineError
 from workers.http import Exchange
 from workers.metrics import Metrics
-from workers.reply import Chunks, Completion, Envelope
-from workers.request import ChatRequest
+from workers.reply import Chunks, Completion, Envelope, TextChunks, TextCompletion
+from workers.request import CompletionRequest, Request
 from workers.slots import Slots
 from workers.timing import Clocks
 
@@ -22,15 +22,32 @@ class Answer:
         self.usage: TokenUsage | None = None
         """Known once the engine is done."""
 
-    async def send(self, exchange: Exchange, request: ChatRequest) -> None:
-        envelope = Envelope(f"chatcmpl-{exchange.id}", self._clocks.unix_s(), request.model)
+    async def send(self, exchange: Exchange, request: Request) -> None:
         async with aclosing(self._tokens(Job(exchange.id, request))) as tokens:
             if request.stream:
-                await self._stream(exchange, tokens, Chunks(envelope, reports_usage=request.reports_usage))
+                await self._stream(exchange, tokens, self._chunks(exchange, request))
             else:
-                await self._whole(exchange, tokens, Completion(envelope, request.choices))
+                await self._whole(exchange, tokens, self._completion(exchange, request))
 
-    async def _stream(self, exchange: Exchange, tokens: AsyncGenerator[Token, None], chunks: Chunks) -> None:
+    def _chunks(self, exchange: Exchange, request: Request) -> Chunks | TextChunks:
+        envelope, usage = self._envelope(exchange, request), request.reports_usage
+        if isinstance(request, CompletionRequest):
+            return TextChunks(envelope, reports_usage=usage, tops=request.logprobs)
+        return Chunks(envelope, reports_usage=usage)
+
+    def _completion(self, exchange: Exchange, request: Request) -> Completion:
+        envelope = self._envelope(exchange, request)
+        if isinstance(request, CompletionRequest):
+            return TextCompletion(envelope, request.choices, tops=request.logprobs)
+        return Completion(envelope, request.choices)
+
+    def _envelope(self, exchange: Exchange, request: Request) -> Envelope:
+        prefix = "cmpl" if isinstance(request, CompletionRequest) else "chatcmpl"
+        return Envelope(f"{prefix}-{exchange.id}", self._clocks.unix_s(), request.model)
+
+    async def _stream(
+        self, exchange: Exchange, tokens: AsyncGenerator[Token, None], chunks: Chunks | TextChunks
+    ) -> None:
         async for token in tokens:
             # Not before the first token: what the engine refuses still gets a status of its own.
             if not exchange.status:

@@ -16,8 +16,8 @@ from workers.errors import ConfigError
 from workers.process import Settings, listen, run
 
 DESCRIPTION = """\
-Serves one language model at /v1/chat/completions, as OpenAI's API has it, and nothing
-else: no users, no money. Those are the gateway's.
+Serves one language model at /v1/chat/completions and /v1/completions, as OpenAI's API
+has them, and nothing else: no users, no money. Those are the gateway's.
 """
 
 EPILOG = """\
@@ -31,7 +31,8 @@ The first line on standard output is a JSON object with the URL, printed when th
 has loaded and answered. SIGTERM lets running requests finish, then exits with 0.
 
 routes:
-  POST /v1/chat/completions    GET /v1/models    GET /metrics     with the key, if one is set
+  POST /v1/chat/completions, POST /v1/completions                 with the key, if one is set
+  GET /v1/models, GET /metrics                                    likewise
   GET /healthz                 the process answers
   GET /readyz                  the model is loaded and generates
 """

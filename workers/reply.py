@@ -85,6 +85,76 @@ class Completion:
         }
 
 
+class TextChunks:
+    """One text completion as a stream."""
+
+    def __init__(self, envelope: Envelope, *, reports_usage: bool, tops: int | None) -> None:
+        self._head = {
+            "id": envelope.id,
+            "object": "text_completion",
+            "created": envelope.created,
+            "model": envelope.model,
+        }
+        self.reports_usage = reports_usage
+        self._tail: dict[str, Any] = {"usage": None} if reports_usage else {}
+        self._tops = tops
+        self._offsets: dict[int, int] = {}
+
+    def of(self, token: Token) -> list[bytes]:
+        text = token.delta.get("content", "")
+        if not text and not token.finish_reason:
+            return []
+        offset = self._offsets.get(token.choice, 0)
+        self._offsets[token.choice] = offset + len(text)
+        logprobs = _side_by_side(token.logprobs["content"], self._tops, offset) if token.logprobs else None
+        choice = {
+            "text": text,
+            "index": token.choice,
+            "logprobs": logprobs,
+            "finish_reason": token.finish_reason,
+        }
+        return [msgspec.json.encode({**self._head, "choices": [choice], **self._tail})]
+
+    def usage(self, usage: TokenUsage) -> bytes:
+        return msgspec.json.encode({**self._head, "choices": [], "usage": usage_body(usage)})
+
+
+class TextCompletion(Completion):
+    """One text completion, whole."""
+
+    def __init__(self, envelope: Envelope, choices: int, *, tops: int | None) -> None:
+        super().__init__(envelope, choices)
+        self._tops = tops
+
+    def body(self, usage: TokenUsage) -> dict[str, Any]:
+        chat = super().body(usage)
+        return {**chat, "object": "text_completion", "choices": [self._text(one) for one in chat["choices"]]}
+
+    def _text(self, choice: dict[str, Any]) -> dict[str, Any]:
+        logprobs = choice["logprobs"]
+        return {
+            "text": choice["message"]["content"],
+            "index": choice["index"],
+            "logprobs": _side_by_side(logprobs["content"], self._tops, 0) if logprobs else None,
+            "finish_reason": choice["finish_reason"],
+        }
+
+
+def _side_by_side(tokens: list[dict[str, Any]], tops: int | None, offset: int) -> dict[str, Any]:
+    """A chat's logprobs as completions have them. Offsets count from the beginning of the answer."""
+    offsets = []
+    for token in tokens:
+        offsets.append(offset)
+        offset += len(token["token"])
+    named = [{top["token"]: top["logprob"] for top in token["top_logprobs"]} for token in tokens]
+    return {
+        "tokens": [token["token"] for token in tokens],
+        "token_logprobs": [token["logprob"] for token in tokens],
+        "top_logprobs": named if tops else None,
+        "text_offset": offsets,
+    }
+
+
 class _Choice:
     def __init__(self) -> None:
         self._text: list[str] = []

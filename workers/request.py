@@ -1,11 +1,11 @@
-"""The body of a chat completion: its types and bounds, checked before the engine sees anything of it.
+"""The body of a chat or of a text completion: its types and bounds, checked before the engine sees anything of it.
 
 Closed at the top, so that no option of the engine itself can be reached through it, and open inside messages,
 because clients send back what they received.
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,8 @@ MAX_SCHEMA_DEPTH = 32
 Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 ShortText = Annotated[str, Meta(max_length=256)]
+TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
+TokenIds = Annotated[tuple[TokenId, ...], Meta(min_length=1, max_length=1_000_000)]
 StopText = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -89,14 +91,14 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool = False
 
 
-class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What both sorts of requests have."""
+
     model: ShortText
-    messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=4096)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=4)] | None = None
     max_tokens: Tokens | None = None
-    max_completion_tokens: Tokens | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0, le=1000)] | None = None
@@ -108,13 +110,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     logit_bias: (
         dict[Annotated[str, Meta(pattern=r"^\d{1,7}$")], Annotated[float, Meta(ge=-100, le=100)]] | None
     ) = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     stop: StopText | Annotated[tuple[StopText, ...], Meta(max_length=4)] | None = None
-    response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
-    tools: Annotated[tuple[Tool, ...], Meta(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
-    parallel_tool_calls: bool | None = None
     # What OpenAI's clients may send and what cannot change the answer of a local model: taken and not used.
     user: Any = None
     metadata: Any = None
@@ -122,6 +118,23 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     service_tier: Any = None
     safety_identifier: Any = None
     prompt_cache_key: Any = None
+    prompt_cache_options: Any = None
+    prompt_cache_retention: Any = None
+
+    @property
+    def reports_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+class ChatRequest(Sampling, frozen=True, kw_only=True):
+    messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=4096)]
+    max_completion_tokens: Tokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
+    tools: Annotated[tuple[Tool, ...], Meta(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
 
     @property
     def choices(self) -> int:
@@ -136,21 +149,67 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def wants_tools(self) -> bool:
         return bool(self.tools) and self.tool_choice != "none"
 
+
+class CompletionRequest(Sampling, frozen=True, kw_only=True):
+    """A text to go on from, without any chat template. What is checked to be at its default does nothing here."""
+
+    prompt: str | Annotated[tuple[str | TokenId | TokenIds, ...], Meta(min_length=1, max_length=1_000_000)]
+    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    suffix: str | None = None
+    echo: bool | None = None
+    best_of: int | None = None
+
     @property
-    def reports_usage(self) -> bool:
-        return self.stream_options is not None and self.stream_options.include_usage
+    def prompts(self) -> int:
+        """Texts, or lists of tokens: a list of single tokens is one prompt."""
+        return 1 if isinstance(self.prompt, str) or isinstance(self.prompt[0], int) else len(self.prompt)
+
+    @property
+    def choices(self) -> int:
+        return self.prompts * (self.n or 1)
+
+    @property
+    def output_limit(self) -> int | None:
+        return self.max_tokens
+
+
+Request = ChatRequest | CompletionRequest
 
 
 def parse(body: bytes) -> ChatRequest:
     """Raises InvalidRequestError with the field at fault."""
+    request = _decode(body, ChatRequest)
+    _check_combinations(request)
+    return request
+
+
+def parse_completion(body: bytes) -> CompletionRequest:
+    """Raises InvalidRequestError with the field at fault."""
+    request = _decode(body, CompletionRequest)
+    _check_stream_options(request)
+    if not isinstance(request.prompt, str) and len({type(part) for part in request.prompt}) > 1:
+        raise InvalidRequestError("`prompt` mixes texts and tokens.", param="prompt")
+    at_fault = {
+        "suffix": bool(request.suffix),
+        "echo": bool(request.echo),
+        "best_of": request.best_of not in (None, request.n or 1),
+    }
+    for field, is_asked in at_fault.items():
+        if is_asked:
+            raise InvalidRequestError(f"`{field}` is not possible here. Leave it out.", param=field)
+    return request
+
+
+R = TypeVar("R", ChatRequest, CompletionRequest)
+
+
+def _decode(body: bytes, kind: type[R]) -> R:
     try:
-        request = msgspec.json.decode(body, type=ChatRequest)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as exc:
         raise _invalid(str(exc)) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidRequestError(f"The body is not valid JSON: {exc}.", code="invalid_json") from exc
-    _check_combinations(request)
-    return request
 
 
 def _invalid(message: str) -> InvalidRequestError:
@@ -165,9 +224,13 @@ def _invalid(message: str) -> InvalidRequestError:
     return InvalidRequestError(f"{message}.", param=".".join(filter(None, parts)) or None)
 
 
-def _check_combinations(request: ChatRequest) -> None:
+def _check_stream_options(request: Request) -> None:
     if request.stream_options is not None and not request.stream:
         raise InvalidRequestError("`stream_options` needs `stream: true`.", param="stream_options")
+
+
+def _check_combinations(request: ChatRequest) -> None:
+    _check_stream_options(request)
     if request.top_logprobs is not None and not request.logprobs:
         raise InvalidRequestError("`top_logprobs` needs `logprobs: true`.", param="top_logprobs")
     if request.tool_choice not in (None, "none", "auto") and not request.tools:

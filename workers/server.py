@@ -1,4 +1,4 @@
-"""The worker's endpoint: five routes and nothing else, over one engine."""
+"""The worker's endpoint: six routes and nothing else, over one engine."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ from workers.errors import BusyError, EngineError, InvalidRequestError, WorkerEr
 from workers.health import Canary
 from workers.http import ClientGoneError, Exchange, Receive, Scope, Send
 from workers.metrics import CLIENT_GONE, CONTENT_TYPE, Metrics
-from workers.request import ChatRequest, parse
+from workers.request import ChatRequest, Request, parse, parse_completion
 from workers.slots import Slots
 from workers.timing import Clocks
 
@@ -63,6 +63,7 @@ class WorkerApp:
         }
         self._keyed_routes: dict[str, tuple[str, Handler]] = {
             "/v1/chat/completions": ("POST", self._chat),
+            "/v1/completions": ("POST", self._complete),
             "/v1/models": ("GET", self._models),
             "/metrics": ("GET", self._render_metrics),
         }
@@ -150,6 +151,12 @@ class WorkerApp:
             raise BusyError("The model is still loading.", code="model_loading", retry_after_s=1)
 
     async def _chat(self, exchange: Exchange) -> None:
+        await self._answer(exchange, parse)
+
+    async def _complete(self, exchange: Exchange) -> None:
+        await self._answer(exchange, parse_completion)
+
+    async def _answer(self, exchange: Exchange, parse: Callable[[bytes], Request]) -> None:
         answer = Answer(self._engine, self._slots, self._metrics, self._clocks)
         status = CLIENT_GONE
         try:
@@ -164,7 +171,7 @@ class WorkerApp:
         finally:
             self._metrics.finished(status, answer.usage)
 
-    async def _send(self, answer: Answer, exchange: Exchange, request: ChatRequest) -> bool:
+    async def _send(self, answer: Answer, exchange: Exchange, request: Request) -> bool:
         """False if the client hung up before the end; the engine has stopped by then."""
         failure: WorkerError | None = None
         is_sent = False
@@ -188,13 +195,19 @@ class WorkerApp:
             raise BusyError("This worker shut down before the answer was finished.", code="draining")
         return is_sent
 
-    def _check_fits(self, request: ChatRequest) -> None:
+    def _check_fits(self, request: Request) -> None:
         if request.model not in self._names:
             text = f"The model '{request.model}' does not exist here. Served: {', '.join(self._names)}."
             raise InvalidRequestError(text, code="model_not_found", param="model", status=404)
         if request.choices > self._slots.total:
-            raise InvalidRequestError(f"`n` can be at most {self._slots.total} here.", param="n")
-        if request.wants_tools and "tools" not in self._engine.card.abilities:
+            field = "n" if (request.n or 1) > 1 else "prompt"
+            text = f"{request.choices} answers at once are more than the {self._slots.total} that fit here."
+            raise InvalidRequestError(text, param=field)
+        if (
+            isinstance(request, ChatRequest)
+            and request.wants_tools
+            and "tools" not in self._engine.card.abilities
+        ):
             raise InvalidRequestError("This model cannot call tools.", param="tools")
 
 

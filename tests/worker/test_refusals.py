@@ -123,7 +123,7 @@ async def test_a_wrong_method_is_a_405(http: httpx.AsyncClient, method: str, pat
 @pytest.mark.fault("A24")
 @pytest.mark.parametrize(
     "path",
-    ["/", "/v1", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/models/small", "/tokenize", "/props", "/slots", "/completion", "/v1/chat/completions/", "/docs", "/health"],
+    ["/", "/v1", "/v1/responses", "/v1/embeddings", "/v1/messages", "/v1/models/small", "/tokenize", "/props", "/slots", "/completion", "/v1/chat/completions/", "/docs", "/health"],
 )  # fmt: skip
 async def test_nothing_else_is_served(http: httpx.AsyncClient, path: str) -> None:
     assert_refused(await http.get(path), 404, "not_found")

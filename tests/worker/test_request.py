@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from workers.errors import InvalidRequestError
-from workers.request import parse
+from workers.request import parse, parse_completion
 
 GOOD = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -130,3 +130,55 @@ def test_null_means_not_given() -> None:
 
 def test_the_newer_name_of_the_output_limit_wins() -> None:
     assert parse(encode(max_tokens=5, max_completion_tokens=7)).output_limit == 7
+
+
+def completion(**fields: Any) -> bytes:
+    return msgspec.json.encode({"model": "m", "prompt": "Hi"} | fields)
+
+
+@pytest.mark.fault("C7")
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": []}, "prompt"),
+        ({"prompt": None}, "prompt"),
+        ({"prompt": [[]]}, "prompt[0]"),
+        ({"prompt": ["a", 1]}, "prompt"),
+        ({"prompt": [1, [2]]}, "prompt"),
+        ({"prompt": [-1]}, "prompt[0]"),
+        ({"prompt": {"prompt_string": "a", "multimodal_data": []}}, "prompt"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"logprobs": True}, "logprobs"),
+        ({"logprobs": 21}, "logprobs"),
+        ({"echo": True}, "echo"),
+        ({"suffix": "x"}, "suffix"),
+        ({"best_of": 2}, "best_of"),
+        ({"n": 2, "best_of": 1}, "best_of"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ],
+)
+def test_a_wrong_value_of_a_completion_is_named_with_its_place(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequestError) as refusal:
+        parse_completion(completion(**fields))
+
+    assert (refusal.value.code, refusal.value.param) == ("invalid_value", param)
+
+
+@pytest.mark.parametrize(
+    "name", ["n_predict", "grammar", "messages", "tools", "response_format", "input_extra"]
+)
+def test_a_completion_has_no_fields_of_the_engine_or_of_chats(name: str) -> None:
+    with pytest.raises(InvalidRequestError) as refusal:
+        parse_completion(completion(**{name: 1}))
+
+    assert (refusal.value.code, refusal.value.param) == ("unknown_parameter", name)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "choices"),
+    [("a", 2), (["a"], 2), (["a", "b"], 4), ([1, 2, 3], 2), ([[1, 2], [3], [4]], 6), ("", 2)],
+)
+def test_every_prompt_has_as_many_answers(prompt: Any, choices: int) -> None:
+    request = parse_completion(completion(prompt=prompt, n=2, best_of=2, echo=False, suffix=""))
+
+    assert request.choices == choices

@@ -1,6 +1,6 @@
 """What an engine is to the worker: a checked request in, one choice's steps out, many requests at once.
 
-The currency is OpenAI's own: a `ChatRequest` goes in whole and a `Token` carries a `delta`. Chat template, sampling,
+The currency is OpenAI's own: a chat or a completion goes in whole and a `Token` carries a `delta`, of a chat's shape. Chat template, sampling,
 grammars, stop strings and tool parsers belong to a model, so they live behind this line: llama.cpp brings all of
 them, and an engine over transformers brings its own. Names, ids, events and sums are the server's.
 """
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from workers.request import ChatRequest
+from workers.request import Request
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
 class Job(msgspec.Struct, frozen=True):
     id: str
-    request: ChatRequest
+    request: Request
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
@@ -37,13 +37,13 @@ class Token(msgspec.Struct, frozen=True, gc=False):
 
     choice: int
     delta: dict[str, Any]
-    """`content`, `reasoning_content` or `tool_calls` in OpenAI's shape; empty on a choice's last step."""
+    """`content` (of a completion: its text), `reasoning_content` or `tool_calls` in OpenAI's shape; empty on a choice's last step."""
     logprobs: dict[str, Any] | None = None
     finish_reason: str | None = None
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """True counts over all choices; the prompt counts once. `cached` is the part of it that was not computed."""
+    """True counts over all choices; each prompt counts once. `cached` is the part of it that was not computed."""
 
     prompt: int
     cached: int

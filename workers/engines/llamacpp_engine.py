@@ -24,15 +24,19 @@ import structlog
 from workers.engines.contract import EngineStats, Job, ModelCard, Token, TokenUsage
 from workers.errors import ConfigError, EngineError, InvalidRequestError
 from workers.models import ModelFile
-from workers.request import ChatRequest
+from workers.request import CompletionRequest, Request
 
 log = structlog.get_logger()
 
-SHARED_FIELDS = (
+SAMPLING_FIELDS: tuple[str, ...] = (
     *("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "logit_bias"),
-    *("logprobs", "top_logprobs", "stop", "response_format", "tools", "tool_choice", "parallel_tool_calls"),
+    *("stop",),
 )
-"""What llama.cpp takes under the same name and in the same shape."""
+CHAT_FIELDS: tuple[str, ...] = (
+    *("messages", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice"),
+    *("parallel_tool_calls",),
+)
+"""What llama.cpp takes under the same name and in the same shape, of every request and of a chat."""
 
 UNREADABLE = (ValueError, RuntimeError, IndexError, TypeError, ArithmeticError)
 """What llama.cpp throws before it has a slot: it could not make a prompt or a grammar of the request."""
@@ -95,9 +99,9 @@ class LlamaCppEngine:
                 loop.call_soon_threadsafe(chunks.put_nowait, chunk)
             return is_cancelled.is_set()
 
-        call = loop.run_in_executor(self._pool, self._call, _body(job.request, self._reuse_prompts), emit)
+        call = loop.run_in_executor(self._pool, self._call, job.request, emit)
         call.add_done_callback(lambda _: chunks.put_nowait(None))
-        reader = _Reader()
+        reader = _Reader(job.request)
         try:
             while (chunk := await chunks.get()) is not None:
                 for token in reader.read(chunk):
@@ -126,9 +130,12 @@ class LlamaCppEngine:
     def _metrics(self) -> str:
         return str(self._server.handle_metrics())
 
-    def _call(self, body: bytes, emit: Emit) -> None:
+    def _call(self, request: Request, emit: Emit) -> None:
+        body = _body(request, self._reuse_prompts)
+        is_text = isinstance(request, CompletionRequest)
+        handle = self._server.handle_completions if is_text else self._server.handle_chat_completions
         try:
-            self._server.handle_chat_completions(body, emit)
+            handle(body, emit)
         except UNREADABLE as exc:
             raise InvalidRequestError(f"The model cannot take this request: {str(exc)[:300]}") from exc
 
@@ -175,7 +182,7 @@ class LlamaCppEngine:
         with httpx.Client(transport=httpx.HTTPTransport(uds=socket), headers=headers, timeout=10) as client:
             props = client.get("http://engine/props").raise_for_status().json()
             meta = client.get("http://engine/v1/models").raise_for_status().json()["data"][0]["meta"]
-        abilities = ["json_object", "json_schema", "logprobs"]
+        abilities = ["json_object", "json_schema", "logprobs", "completions"]
         if props["chat_template_caps"]["supports_tools"]:
             abilities.append("tools")
         return ModelCard(
@@ -191,28 +198,35 @@ class LlamaCppEngine:
 class _Reader:
     """Makes tokens of llama.cpp's chunks, and adds up the usage that it reports for each choice."""
 
-    def __init__(self) -> None:
-        self._usages: list[dict[str, Any]] = []
+    def __init__(self, request: Request) -> None:
+        self._is_text = isinstance(request, CompletionRequest)
+        self._answers_to_each = request.n or 1
+        self._usages: dict[int, list[dict[str, Any]]] = {}
+        """Of each prompt, one of each of its choices."""
 
     def read(self, chunk: bytes) -> list[Token]:
         data = msgspec.json.decode(chunk)
         if "choices" not in data:
-            raise _refusal(data.get("error", data))
+            raise _refusal(data.get("error", data), "prompt" if self._is_text else "messages")
         if "prompt_progress" in data:
             return []
         if data.get("usage"):
-            self._usages.append(data["usage"])
-        return [_token(choice) for choice in data["choices"]]
+            # A chat has one prompt, and tells its usage in a chunk without choices.
+            prompt = data["choices"][0]["index"] // self._answers_to_each if self._is_text else 0
+            self._usages.setdefault(prompt, []).append(data["usage"])
+        return [_text_token(choice) if self._is_text else _token(choice) for choice in data["choices"]]
 
     def usage(self) -> TokenUsage:
         if not self._usages:
             log.error("engine.reported_no_usage")
             raise EngineError
-        first = self._usages[0]
+        # Each choice reports its whole prompt, and those after the first find it computed.
         return TokenUsage(
-            prompt=first["prompt_tokens"],
-            cached=first.get("prompt_tokens_details", {}).get("cached_tokens", 0),
-            completion=sum(usage["completion_tokens"] for usage in self._usages),
+            prompt=sum(usages[0]["prompt_tokens"] for usages in self._usages.values()),
+            cached=sum(min(map(_cached, usages)) for usages in self._usages.values()),
+            completion=sum(
+                usage["completion_tokens"] for usages in self._usages.values() for usage in usages
+            ),
         )
 
 
@@ -221,30 +235,46 @@ def _token(choice: dict[str, Any]) -> Token:
     return Token(choice["index"], delta, choice.get("logprobs"), choice["finish_reason"])
 
 
-def _refusal(error: dict[str, Any]) -> InvalidRequestError | EngineError:
+def _text_token(choice: dict[str, Any]) -> Token:
+    delta = {"content": choice["text"]} if choice["text"] else {}
+    return Token(choice["index"], delta, choice.get("logprobs"), choice["finish_reason"])
+
+
+def _cached(usage: dict[str, Any]) -> int:
+    cached: int = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
+    return cached
+
+
+def _refusal(error: dict[str, Any], field: str) -> InvalidRequestError | EngineError:
     if error.get("type") == "exceed_context_size_error":
         text = (
-            f"This model's context window is {error['n_ctx']} tokens and the messages have {error['n_prompt_tokens']}. "
-            "Shorten them."
+            f"This model's context window is {error['n_ctx']} tokens and the {field} have {error['n_prompt_tokens']}. "
+            "Send less."
         )
-        return InvalidRequestError(text, code="context_length_exceeded", param="messages")
+        return InvalidRequestError(text, code="context_length_exceeded", param=field)
     if error.get("code") == 400:
         return InvalidRequestError(f"The model cannot take this request: {str(error.get('message'))[:300]}")
     log.error("engine.failed", error=str(error)[:500])
     return EngineError()
 
 
-def _body(request: ChatRequest, reuse_prompts: bool) -> bytes:
+def _body(request: Request, reuse_prompts: bool) -> bytes:
     """llama.cpp's names for it. `return_progress` gives a chance to stop while the prompt is read."""
     body: dict[str, Any] = {
-        "messages": request.messages,
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,
         "cache_prompt": reuse_prompts,
-        "n": request.choices,
+        "n": request.n or 1,
     }
-    body |= {name: value for name in SHARED_FIELDS if (value := getattr(request, name)) is not None}
+    fields = SAMPLING_FIELDS
+    if isinstance(request, CompletionRequest):
+        body["prompt"] = request.prompt
+        if request.logprobs is not None:
+            body["logprobs"] = max(1, request.logprobs)  # for it 0 means none at all
+    else:
+        fields += CHAT_FIELDS
+    body |= {name: value for name in fields if (value := getattr(request, name)) is not None}
     if request.output_limit is not None:
         body["max_tokens"] = request.output_limit
     if request.seed is not None:
