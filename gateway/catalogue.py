@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,10 +15,22 @@ from policies.contract import Size
 
 AUTO = "auto"
 _TYPICAL_OUTPUT_TOKENS = 256
-_ANTHROPIC_FIELDS = frozenset(
-    {"parallel_tool_calls", "reasoning_effort", "response_format", "stop", "temperature", "tool_choice", "tools", "top_p"}
+_SAID_BY_ANTHROPIC = frozenset(
+    {
+        "function_call", "parallel_tool_calls", "reasoning_effort", "response_format", "thinking", "tool_choice", "top_k",
+        "top_p",
+    }
 )  # fmt: skip
-"""What of a chat can be said in Anthropic's dialect. `temperature` above 1 cannot: see `Offer.honoured`."""
+"""Fields of a chat that can be said in Anthropic's dialect, whatever their value."""
+_SAYS_NOTHING: dict[str, Any] = {
+    "frequency_penalty": 0,
+    "logit_bias": {},
+    "modalities": ["text"],
+    "n": 1,
+    "presence_penalty": 0,
+    "verbosity": "medium",
+}
+"""Values that ask for what every model does; many clients write them out."""
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,10 +50,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """In which it takes a request as it is; any other is translated into the form of its kind."""
     refuses: frozenset[str]
     """Request fields that it does not honour, by configuration."""
-    accepts: frozenset[str] | None
-    """The only ones that survive translation; None: all."""
-    may_write_cache: bool
-    """It may store a prompt without being asked."""
+    dialect: Literal["openai", "anthropic"]
     max_tokens_field: str
     on_disconnect: str
     drain_s: float
@@ -53,11 +63,18 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     def honours(self, request: Request) -> frozenset[str]:
         """Those of the request's fields that would reach the model and count there."""
+        fields = request.fields
         if self._is_native(request):
-            fields = request.fields | request.native_fields
-        else:
-            fields = request.fields if self.accepts is None else request.fields & self.accepts
+            fields |= request.native_fields
+        elif self.dialect == "anthropic":
+            fields = frozenset(
+                [name for name in fields if _is_said_by_anthropic(name, request.body.get(name))]
+            )
         return fields - self.refuses
+
+    def may_write_cache(self, request: Request) -> bool:
+        """Whether the prompt may be stored at the upstream: OpenAI's do so without being asked."""
+        return request.writes_prompt_cache or self.dialect == "openai"
 
     def _is_native(self, request: Request) -> bool:
         return request.native is not None and request.endpoint in self.forms
@@ -142,7 +159,7 @@ class Catalogue:
             output_tokens = 0
         choices, input_bytes = request.choices, request.body_bytes
         dearest_input = price.input
-        if request.writes_prompt_cache or offer.may_write_cache:
+        if offer.may_write_cache(request):
             dearest_input = max(price.input, price.cache_write, price.cache_write_1h)
         dearest_output = max(price.output, price.reasoning)
         worst = input_bytes * dearest_input + choices * output_tokens * dearest_output
@@ -201,14 +218,23 @@ def _offer(upstream_name: str, upstream: Upstream, model_name: str, model: Model
         kind=model.kind,
         forms=frozenset(forms),
         refuses=frozenset(upstream.unsupported) | frozenset(model.unsupported),
-        accepts=_ANTHROPIC_FIELDS if upstream.dialect == "anthropic" else None,
-        may_write_cache=upstream.dialect == "openai",
+        dialect=upstream.dialect,
         max_tokens_field=upstream.max_tokens_field,
         on_disconnect=upstream.on_disconnect,
         drain_s=upstream.drain_s,
         is_cached=upstream.is_cached,
         batch_price_factor=Fraction(model.batch_price_factor),
     )
+
+
+def _is_said_by_anthropic(name: str, value: Any) -> bool:
+    """Whether this field of a chat survives the translation with this value."""
+    if name == "temperature":
+        return isinstance(value, int | float) and value <= 1
+    if name == "stop":
+        stops = [value] if isinstance(value, str) else value
+        return all(isinstance(stop, str) and stop.strip() for stop in stops)
+    return name in _SAID_BY_ANTHROPIC or (name in _SAYS_NOTHING and value == _SAYS_NOTHING[name])
 
 
 def _wrong_kind(requested: str, kind: Kind, wanted: Kind) -> InvalidRequestError:

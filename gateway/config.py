@@ -39,7 +39,9 @@ ABILITIES = (
     "store",
     "completions",
 )
-FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+ANTHROPIC_ABILITIES = ("tools", "vision", "files", "json_schema", "reasoning")
+"""Those that can be asked for in Anthropic's dialect."""
+FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(?:\.[a-z0-9_]{1,64})?")
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -480,6 +482,8 @@ def _check(config: Config, source: str) -> None:
             raise ConfigError(f"{at}.models: name at least one model")
         for model_name, model in upstream.models.items():
             _check_model(f"{at}.models.{model_name}", model_name, model)
+            if upstream.dialect == "anthropic":
+                _check_anthropic(f"{at}.models.{model_name}", model)
             _check_dialect(f"{at}.models.{model_name}", upstream, model)
         _check_fields(f"{at}.unsupported", upstream.unsupported)
     _check_kinds(source, config)
@@ -522,6 +526,17 @@ def _check_dialect(at: str, upstream: Upstream, model: Model) -> None:
         raise ConfigError(f"{at}.kind: is {model.kind}; in Anthropic's dialect there are only chats")
     if "completions" in model.abilities and (upstream.dialect != "openai" or model.kind != "chat"):
         raise ConfigError(f"{at}.abilities: only chat models in OpenAI's dialect can have `completions`")
+
+
+def _check_anthropic(at: str, model: Model) -> None:
+    if model.kind != "chat":
+        raise ConfigError(f"{at}.kind: Anthropic's dialect knows no {model.kind} models")
+    lacking = set(model.abilities) - set(ANTHROPIC_ABILITIES)
+    if lacking:
+        raise ConfigError(
+            f"{at}.abilities: {min(lacking)!r} cannot be asked for in Anthropic's dialect, only "
+            f"{', '.join(ANTHROPIC_ABILITIES)}"
+        )
 
 
 def _check_fields(at: str, names: tuple[str, ...]) -> None:

@@ -1,11 +1,14 @@
 """What an answer may cost at most: no attempt may cost more than is held for it."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalogue import Catalogue
 from gateway.config import parse
+from gateway.errors import ConfigError
 from gateway.ticket import Request
 from gateway.values import Limits, Price, Tier, Usage, cost
 
@@ -72,3 +75,90 @@ def test_however_the_input_is_billed_it_costs_no_more_than_the_worst(split: list
     )
 
     assert cost(usage, PRICE) <= worst("anthropic", writes_prompt_cache=True)
+
+
+def honoured(**fields: Any) -> frozenset[str]:
+    """Of a chat's fields, by a model of Anthropic's dialect."""
+    (offer,) = catalogue("anthropic").offers("m", TIER)
+    return offer.honours(Request(body=fields, body_bytes=1000, model="m", fields=frozenset(fields)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", 0),
+        ("temperature", 1.0),
+        ("top_p", 0.5),
+        ("top_k", 5),
+        ("stop", "END"),
+        ("stop", ["END", "\n\nQ:"]),
+        ("tool_choice", "required"),
+        ("function_call", "auto"),
+        ("parallel_tool_calls", False),
+        ("reasoning_effort", "high"),
+        ("response_format", {"type": "json_schema"}),
+        ("thinking", {"type": "adaptive"}),
+        ("n", 1),
+        ("presence_penalty", 0.0),
+        ("logit_bias", {}),
+        ("modalities", ["text"]),
+    ],
+)
+def test_a_field_that_survives_translation_is_honoured(field: str, value: Any) -> None:
+    assert honoured(**{field: value}) == {field}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", 1.1),
+        ("temperature", "hot"),
+        ("stop", "\n"),
+        ("stop", ["END", " "]),
+        ("stop", [5]),
+        ("n", 2),
+        ("presence_penalty", 0.1),
+        ("logit_bias", {"50256": -100}),
+        ("modalities", ["text", "audio"]),
+        ("seed", 7),
+        ("top_logprobs", 2),
+        ("prediction", {"type": "content", "content": "a"}),
+        ("web_search_options", {}),
+        ("something_new", 1),
+    ],
+)
+def test_a_field_that_would_be_dropped_is_not(field: str, value: Any) -> None:
+    assert honoured(**{field: value}) == frozenset()
+
+
+def test_what_reaches_a_server_as_written_is_honoured_whatever_it_is() -> None:
+    (offer,) = catalogue("anthropic").offers("m", TIER)
+    native = {"container": "c", "temperature": 1}
+    request = Request(
+        endpoint="messages",
+        body={"seed": 7},
+        native=native,
+        body_bytes=1000,
+        model="m",
+        fields=frozenset({"seed"}),
+        native_fields=frozenset({"container"}),
+    )
+
+    assert offer.honours(request) == {"seed", "container"}
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        (
+            "{size: cloud, free: true, abilities: [json_object]}",
+            "json_object' cannot be asked for in Anthropic's",
+        ),
+        ("{size: cloud, free: true, kind: embedding}", "knows no embedding models"),
+    ],
+)
+def test_a_model_cannot_be_said_to_do_what_its_dialect_cannot_say(model: str, complaint: str) -> None:
+    text = "upstreams: {up: {base_url: 'http://127.0.0.1:1/v1', dialect: anthropic, models: {m: %s}}}"
+
+    with pytest.raises(ConfigError, match=complaint):
+        parse(text % model)

@@ -106,6 +106,7 @@ class ChatDecoder:
             choices=chat.n or 1,
             needs=_needs(chat),
             fields=fields_of(body),
+            writes_prompt_cache=b'"cache_control"' in raw or b'"prompt_cache_breakpoint"' in raw,
             is_deterministic=chat.temperature == 0 or chat.seed is not None,
             skips_cache=skips_cache,
             stores_cache=stores_cache,
