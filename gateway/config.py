@@ -213,8 +213,9 @@ class Upstream(_Section, frozen=True, kw_only=True):
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Which of the two the upstream understands. OpenAI's newer models want `max_completion_tokens`."""
     unsupported: tuple[str, ...] = ()
-    """Request fields that it does not honour (`seed`, `logit_bias`, `n`, ...). Who sends one is routed elsewhere, or
-    gets 400 that names the field. Only `encoding_format` is honoured here in its stead, and not sent."""
+    """Request fields that it does not honour (`seed`, `logit_bias`, `n`, ...), or what a message may ask for within one
+    (`tools.web_search_20250305`). Who sends one is routed elsewhere, or gets 400 that names the field. Only
+    `encoding_format` is honoured here in its stead, and not sent."""
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     """When the client hangs up: stop the upstream at once, or read on to its own count of what it bills."""
     drain_s: Seconds = 30.0

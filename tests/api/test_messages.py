@@ -198,9 +198,9 @@ async def test_a_request_goes_to_a_model_that_can_do_what_it_asks_for(
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "web_search_20250305"),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools.web_search_20250305"),
         ({"extra_body": {"container": "c_1"}}, "container"),
-        ({"messages": [*HELLO, {"role": "assistant", "content": "Paris is"}]}, "prefill"),
+        ({"messages": [*HELLO, {"role": "assistant", "content": "Paris is"}]}, "messages.prefill"),
     ],
 )
 async def test_what_only_anthropics_servers_can_do_is_refused_by_its_name_where_there_are_none(
@@ -434,6 +434,140 @@ async def test_counting_is_refused_like_asking(client: anthropic.AsyncAnthropic)
         await client.with_options(api_key="sk-wrong").messages.count_tokens(model="small", messages=HELLO)
     with pytest.raises(anthropic.BadRequestError):
         await client.messages.count_tokens(model="small", messages=[])
+
+
+async def both_dialects(make_gateway: MakeGateway, upstream: ScriptedUpstream) -> RunningGateway:
+    """`claude` at a server of Anthropic's dialect, `gpt` at one of OpenAI's."""
+    return await make_gateway(
+        f"""
+        upstreams:
+          anthropic:
+            base_url: {upstream.url}
+            dialect: anthropic
+            models:
+              claude:
+                size: large
+                upstream_model: claude-x
+                price: {{input: 3, output: 15, cached_input: 0.3}}
+                abilities: [tools, vision, files, reasoning]
+                context_window: 200000
+          openai:
+            base_url: {upstream.url}
+            models: {{gpt: {{size: small, price: {{input: 1, output: 2}}, abilities: [tools]}}}}
+        """
+    )
+
+
+async def test_an_upstream_of_the_same_dialect_gets_the_request_as_it_was_written(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await both_dialects(make_gateway, upstream)
+    thinking: Any = {"type": "enabled", "budget_tokens": 1024, "display": "summarized"}
+    system: Any = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
+
+    async with sdk(gateway) as client:
+        reply = await client.beta.messages.create(
+            model="claude",
+            max_tokens=2000,
+            messages=HELLO,
+            system=system,
+            thinking=thinking,
+            metadata={"user_id": "u-1"},
+            betas=["files-api-2025-04-14", "mcp-client-2025-11-20"],
+        )
+
+    [attempt] = upstream.attempts
+    assert attempt.path.endswith("/messages")
+    assert attempt.body == {
+        "model": "claude-x",
+        "max_tokens": 2000,
+        "messages": HELLO,
+        "system": system,
+        "thinking": thinking,
+        "metadata": {"user_id": "u-1"},
+    }
+    assert attempt.headers["anthropic-beta"] == "files-api-2025-04-14,mcp-client-2025-11-20"
+    assert reply.model == "claude"
+    await check_books(gateway, upstream)
+
+
+async def test_a_stream_of_the_same_dialect_is_passed_on_under_our_name(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await both_dialects(make_gateway, upstream)
+    upstream.answers("Pa", "ris")
+
+    async with (
+        sdk(gateway) as client,
+        client.messages.stream(model="claude", max_tokens=50, messages=HELLO) as stream,
+    ):
+        reply = await stream.get_final_message()
+
+    assert (reply.model, text_of(reply), reply.stop_reason) == ("claude", "Paris", "end_turn")
+    await check_books(gateway, upstream)
+
+
+async def test_what_no_chat_can_say_is_routed_to_anthropics_dialect(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await both_dialects(make_gateway, upstream)
+    search: Any = {"type": "web_search_20250305", "name": "web_search"}
+
+    async with sdk(gateway) as client:
+        plain = await client.messages.create(model="auto", max_tokens=5, messages=HELLO)
+        searched = await client.messages.create(model="auto", max_tokens=5, messages=HELLO, tools=[search])
+
+    assert (plain.model, searched.model) == ("gpt", "claude")
+    assert upstream.attempts[1].body["tools"] == [search]
+
+
+async def test_an_admin_can_keep_a_tool_of_anthropics_servers_from_being_used(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await make_gateway(
+        f"""
+        upstreams:
+          anthropic:
+            base_url: {upstream.url}
+            dialect: anthropic
+            unsupported: [tools.web_search_20250305]
+            models: {{claude: {{size: large, free: true}}}}
+        """
+    )
+    search: Any = {"type": "web_search_20250305", "name": "web_search"}
+
+    async with sdk(gateway) as client:
+        with pytest.raises(anthropic.BadRequestError) as refused:
+            await client.messages.create(model="claude", max_tokens=5, messages=HELLO, tools=[search])
+
+    assert "'tools.web_search_20250305'" in (refused.value.api_message or "")
+
+
+async def test_a_conversation_goes_on_at_a_server_of_the_other_dialect(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    """What one model thought and how its server names its calls is nothing that the other would take."""
+    gateway = await both_dialects(make_gateway, upstream)
+    call = {**TOOL_CALL["tool_calls"][0], "id": "functions.weather:0"}
+    upstream.answers(
+        "", message={"reasoning_content": "Hmm.", "tool_calls": [call]}, finish_reason="tool_calls", times=1
+    )
+    asked: Any = {"max_tokens": 2000, "tools": [WEATHER], "thinking": {"type": "adaptive"}}
+
+    async with sdk(gateway) as client:
+        first = await client.messages.create(model="gpt", messages=HELLO, **asked)
+        result: Any = {"type": "tool_result", "tool_use_id": first.content[-1].id, "content": "sunny"}  # type: ignore[union-attr]  # a tool_use
+        turns: Any = [
+            *HELLO,
+            {"role": "assistant", "content": first.content},
+            {"role": "user", "content": [result]},
+        ]
+        await client.messages.create(model="claude", messages=turns, **asked)
+
+    assert [block.type for block in first.content] == ["thinking", "tool_use"]
+    sent = upstream.attempts[1].body["messages"]
+    assert [block["type"] for block in sent[1]["content"]] == ["tool_use"]
+    assert sent[1]["content"][0]["id"] == sent[2]["content"][0]["tool_use_id"] == "functions_weather_0"
 
 
 async def test_models_are_listed_as_the_sdk_reads_them_and_as_openais_reads_them(

@@ -23,7 +23,7 @@ class Wishes:
         self.needs: set[str] = set()
         """Abilities of a model."""
         self.native: set[str] = set()
-        """What no translation carries, by its name."""
+        """What no translation carries, by the field in which it stands and its name."""
 
 
 def read_turn(turn: bodies.Turn, place: str, wishes: Wishes) -> list[Block]:
@@ -56,7 +56,7 @@ def _read(block: Any, place: str, allowed: Set[str], wishes: Wishes) -> Block | 
             f"Invalid value for {place!r}: a content block is an object with a `type`.", param=place
         )
     if kind not in bodies.KINDS:
-        wishes.native.add(kind[:_MAX_NAME])
+        wishes.native.add(f"{place.partition('[')[0]}.{kind[:_MAX_NAME]}")
         return None
     if kind not in allowed:
         raise InvalidRequestError(

@@ -32,10 +32,10 @@ _DURATION = re.compile(r"(?:(\d+)m)?(\d+)s")
 
 def error_body(error: GatewayError) -> dict[str, Any]:
     """`details.error_code` is where Anthropic's SDKs look for a cause that programs can tell apart."""
-    param = error.param and _FIELDS.get(error.param, error.param)
-    message = error.message
-    if error.param is not None and param != error.param:
-        message = message.replace(repr(error.param), repr(param))
+    message, param = error.message, error.param
+    if param in _FIELDS:
+        message = message.replace(repr(param), repr(_FIELDS[param]))
+        param = _FIELDS[param]
     details: dict[str, Any] = {"error_code": error.code, "param": param}
     if error.attempts:
         details["attempts"] = error.attempts

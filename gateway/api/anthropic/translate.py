@@ -71,7 +71,7 @@ def _messages(body: PromptBody, wishes: Wishes) -> list[Json]:
             messages += _user(blocks, wishes) if role == "user" else _system(blocks)
     if turns[-1][0] == "assistant":
         wishes.native.add(
-            "prefill"
+            "messages.prefill"
         )  # to go on in the middle of an answer is not something that a chat can ask for
     return messages
 
@@ -111,7 +111,7 @@ def _assistant(blocks: Sequence[Block], wishes: Wishes) -> list[Json]:
     text = "".join([block.text for block in blocks if isinstance(block, TextBlock)])
     calls = [_call(block) for block in blocks if isinstance(block, ToolUseBlock)]
     if any(isinstance(block, bodies.RedactedThinkingBlock) for block in blocks):
-        wishes.native.add("redacted_thinking")
+        wishes.native.add("messages.redacted_thinking")
     if calls:
         return [{"role": "assistant", "content": text or None, "tool_calls": calls}]
     return [{"role": "assistant", "content": text}] if text else []
@@ -143,11 +143,11 @@ def _inner_parts(blocks: Any, wishes: Wishes) -> list[Json]:
 
 def _image(block: ImageBlock, wishes: Wishes) -> list[Json]:
     if block.transformations:
-        wishes.native.add("transformations")
+        wishes.native.add("messages.transformations")
     wishes.needs.add("vision")
     source = block.source
     if isinstance(source, bodies.FileSource):
-        wishes.native.add("file_id")
+        wishes.native.add("messages.file_id")
         return []
     url = source.url if isinstance(source, bodies.UrlSource) else _data_url(source)
     return [{"type": "image_url", "image_url": {"url": url}}]
@@ -166,13 +166,15 @@ def _document(block: DocumentBlock, wishes: Wishes) -> list[Json]:
     if isinstance(source, bodies.Base64Source):
         file = {"filename": block.title or "document.pdf", "file_data": _data_url(source)}
         return [*parts, {"type": "file", "file": file}]
-    wishes.native.add("file_id" if isinstance(source, bodies.FileSource) else "document url")
+    wishes.native.add(
+        "messages.file_id" if isinstance(source, bodies.FileSource) else "messages.document_url"
+    )
     return parts
 
 
 def _note_citations(citations: bodies.Citations | None, wishes: Wishes) -> None:
     if citations is not None and citations.enabled:
-        wishes.native.add("citations")
+        wishes.native.add("messages.citations")
 
 
 def _content(parts: list[Json]) -> str | list[Json]:
@@ -192,7 +194,7 @@ def _data_url(source: bodies.Base64Source) -> str:
 
 def _tool(tool: bodies.Tool, place: str, wishes: Wishes) -> Json | None:
     if tool.type not in (None, "custom"):
-        wishes.native.add(tool.type[:64])
+        wishes.native.add(f"tools.{tool.type[:64]}")
         return None
     for field in ("name", "input_schema"):
         if getattr(tool, field) in (None, ""):
@@ -202,9 +204,9 @@ def _tool(tool: bodies.Tool, place: str, wishes: Wishes) -> Json | None:
                 param=f"{place}.{field}",
             )
     if tool.defer_loading:
-        wishes.native.add("defer_loading")
+        wishes.native.add("tools.defer_loading")
     if tool.allowed_callers and tool.allowed_callers != ["direct"]:
-        wishes.native.add("allowed_callers")
+        wishes.native.add("tools.allowed_callers")
     description = tool.description or ""
     if tool.input_examples:
         examples = "\n".join([msgspec.json.encode(example).decode() for example in tool.input_examples])

@@ -314,10 +314,16 @@ def test_what_other_models_left_in_the_conversation_is_mended_for_anthropics_ser
 @pytest.mark.parametrize(
     ("body", "name"),
     [
-        (body_of(tools=[{"type": "web_search_20250305", "name": "web_search"}]), "web_search_20250305"),
-        (body_of(tools=[{"type": "bash_20250124", "name": "bash"}]), "bash_20250124"),
-        (body_of(tools=[{**WEATHER, "defer_loading": True}]), "defer_loading"),
-        (body_of(tools=[{**WEATHER, "allowed_callers": ["code_execution_20260120"]}]), "allowed_callers"),
+        (
+            body_of(tools=[{"type": "web_search_20250305", "name": "web_search"}]),
+            "tools.web_search_20250305",
+        ),
+        (body_of(tools=[{"type": "bash_20250124", "name": "bash"}]), "tools.bash_20250124"),
+        (body_of(tools=[{**WEATHER, "defer_loading": True}]), "tools.defer_loading"),
+        (
+            body_of(tools=[{**WEATHER, "allowed_callers": ["code_execution_20260120"]}]),
+            "tools.allowed_callers",
+        ),
         (body_of(container="c_1"), "container"),
         (body_of(mcp_servers=[{"type": "url", "url": "https://x.example", "name": "x"}]), "mcp_servers"),
         (body_of(context_management={"edits": [{"type": "clear_tool_uses_20250919"}]}), "context_management"),
@@ -326,21 +332,27 @@ def test_what_other_models_left_in_the_conversation_is_mended_for_anthropics_ser
         (body_of(thinking={"type": "between_tools"}), "thinking"),
         (body_of(stop_sequences=[str(number) for number in range(17)]), "stop_sequences"),
         (body_of(something_new=1), "something_new"),
-        (body_of({"type": "image", "source": {"type": "file", "file_id": "f"}}), "file_id"),
+        (body_of({"type": "image", "source": {"type": "file", "file_id": "f"}}), "messages.file_id"),
         (
             body_of({"type": "image", "source": PNG, "transformations": {"oversized_image": "error"}}),
-            "transformations",
+            "messages.transformations",
         ),
-        (body_of({"type": "document", "source": {"type": "file", "file_id": "f"}}), "file_id"),
-        (body_of({"type": "document", "source": {"type": "url", "url": "https://x"}}), "document url"),
-        (body_of({"type": "document", "source": PDF, "citations": {"enabled": True}}), "citations"),
-        (body_of({"type": "container_upload", "file_id": "f"}, text("Hi")), "container_upload"),
-        (body_of(messages=turns("Hi", "The answer is (")), "prefill"),
+        (body_of({"type": "document", "source": {"type": "file", "file_id": "f"}}), "messages.file_id"),
+        (
+            body_of({"type": "document", "source": {"type": "url", "url": "https://x"}}),
+            "messages.document_url",
+        ),
+        (body_of({"type": "document", "source": PDF, "citations": {"enabled": True}}), "messages.citations"),
+        (body_of({"type": "container_upload", "file_id": "f"}, text("Hi")), "messages.container_upload"),
+        (body_of(messages=turns("Hi", "The answer is (")), "messages.prefill"),
         (
             body_of(messages=turns("Hi", [{"type": "redacted_thinking", "data": "x"}], "Hi")),
-            "redacted_thinking",
+            "messages.redacted_thinking",
         ),
-        (body_of(messages=turns("Hi", [{"type": "server_tool_use", "id": "x"}], "Hi")), "server_tool_use"),
+        (
+            body_of(messages=turns("Hi", [{"type": "server_tool_use", "id": "x"}], "Hi")),
+            "messages.server_tool_use",
+        ),
     ],
 )
 def test_what_no_chat_can_say_is_named_and_kept(body: dict[str, Any], name: str) -> None:
