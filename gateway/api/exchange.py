@@ -179,9 +179,7 @@ def _check_head(headers: Mapping[bytes, bytes], max_body_bytes: int) -> None:
             "Send the body without a content encoding.", status=415, code="unsupported_content_encoding"
         )
     length = headers.get(b"content-length")
-    if length is not None and b"transfer-encoding" in headers:
-        raise InvalidRequestError("Send either content-length or transfer-encoding.", code="invalid_header")
-    if length is not None and length.isdigit() and int(length) > max_body_bytes:
+    if length is not None and int(length) > max_body_bytes:  # the listener takes digits only
         raise _too_large(max_body_bytes)
 
 

@@ -1,7 +1,7 @@
 """Which methods a path has, the same for every kind of handler: HEAD beside GET, OPTIONS everywhere, 405 with `allow`.
 
-Also the deadline of a body for handlers that read theirs through the framework; `opt["body_timeout_s"]` of such a
-handler is its own.
+Also what raw handlers do by themselves and the framework's do not: the deadline of a body, which
+`opt["body_timeout_s"]` of a handler sets anew, and a request id on every answer.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Methods:
         path = normalize_path(scope["path"])
         allowed = self._allowed(path)
         if not allowed:
-            await self._app(scope, receive, send)  # which knows how to say that there is nothing
+            await self._app(scope, receive, self._with_id(send))  # it knows how to say that there is nothing
         elif method == "OPTIONS":
             headers = [(b"allow", ", ".join(allowed).encode()), (b"x-request-id", self._new_id().encode())]
             await send({"type": "http.response.start", "status": 204, "headers": headers})
@@ -59,7 +59,7 @@ class Methods:
             _, handler, *_ = self._router.handle_routing(path=path, method=method)
             timeout_s: float = handler.opt.get("body_timeout_s", self._body_timeout_s)
             # The server leaves out the body of an answer to HEAD by itself.
-            await self._app({**scope, "method": method}, _timed(receive, timeout_s), send)
+            await self._app({**scope, "method": method}, _timed(receive, timeout_s), self._with_id(send))
 
     async def _refuse(self, method: str, allowed: tuple[str, ...], send: Send) -> None:
         error = InvalidRequestError(
@@ -71,6 +71,17 @@ class Methods:
         status, headers, body = render(error, self._new_id())
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _with_id(self, send: Send) -> Send:
+        async def send_with_id(message: Any) -> None:
+            if message["type"] == "http.response.start" and not any(
+                name == b"x-request-id" for name, _ in message["headers"]
+            ):
+                headers = [*message["headers"], (b"x-request-id", self._new_id().encode())]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        return send_with_id
 
     def _find_allowed(self, path: str) -> tuple[str, ...]:
         """By the router that will be asked, so that the two cannot differ. Empty: there is no such path."""

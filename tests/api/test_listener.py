@@ -186,6 +186,15 @@ async def test_headers_at_the_limit_are_taken(gateway: RunningGateway) -> None:
     assert (long.status, many.status) == (200, 200)
 
 
+async def test_a_probe_that_speaks_http_1_0_needs_no_host(gateway: RunningGateway) -> None:
+    async with connected(gateway.url) as raw:
+        raw.send(b"GET /healthz HTTP/1.0\r\n\r\n")
+        reply = await raw.reply()
+
+        assert reply.status == 200
+        assert await raw.rest() == b""
+
+
 def post(*fields: bytes, body: bytes = b"{}") -> bytes:
     return b"\r\n".join([b"POST /v1/chat/completions HTTP/1.1", b"host: x", *fields, b"", body])
 

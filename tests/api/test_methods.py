@@ -70,6 +70,7 @@ async def test_head_tells_what_get_would(gateway: RunningGateway) -> None:
 
         assert head.status == got.status
         assert head.headers.keys() == got.headers.keys()
+        assert head.headers["x-request-id"].startswith("req_")
         for name in head.headers.keys() - {"date", "x-request-id"}:
             assert head.headers[name] == got.headers[name], (path, name)
 
