@@ -92,10 +92,11 @@ def _migrate(url: str) -> None:
 
 async def booked(gateway: RunningGateway) -> Counter[tuple[str, str]]:
     """Tokens in the ledger by model and class, as far as somebody pays for them: not replies from the cache, nor
-    moderations, nor a 500 that the provider may have charged for, which the house carries."""
+    moderations, nor a 500 that the provider may have charged for, which the house carries. A stream that the provider
+    broke off is estimated, and compared nowhere."""
     total: Counter[tuple[str, str]] = Counter()
     for entry in await gateway.entries():
-        if entry.cost:
+        if entry.cost and entry.outcome != "interrupted":
             total[entry.model, "attempts"] += 1
             total[entry.model, "prompt"] += entry.input_tokens + entry.cached_input_tokens
             total[entry.model, "cached"] += entry.cached_input_tokens
@@ -105,7 +106,7 @@ async def booked(gateway: RunningGateway) -> Counter[tuple[str, str]]:
 
 def billed(upstream: ObligingUpstream) -> Counter[tuple[str, str]]:
     total: Counter[tuple[str, str]] = Counter()
-    for bill in upstream.invoice:
+    for bill in (bill for bill in upstream.invoice if not bill.is_cut):
         total[bill.model, "attempts"] += 1
         total[bill.model, "prompt"] += bill.prompt_tokens
         total[bill.model, "cached"] += bill.cached_tokens

@@ -147,6 +147,51 @@ def _(model: str) -> None:
         assert said(reply) == "I see the image. You said: What is this?"
 
 
+@each_model("messages: documents")
+def _(model: str) -> None:
+    page = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjAKJSVFT0YK"}
+    blocks: Any = [{"type": "document", "source": page}, {"type": "text", "text": "Read this."}]
+
+    reply = client.messages.create(model=model, max_tokens=50, messages=[{"role": "user", "content": blocks}])
+
+    assert said(reply) == "I see the file. You said: Read this."
+
+
+@cases.case("messages: an answer that is begun for the model")
+def _() -> None:
+    messages: Any = [*user("Hello there"), {"role": "assistant", "content": "You said:"}]
+
+    reply = client.messages.create(model=MODEL, max_tokens=50, messages=messages)
+
+    assert said(reply) == " Hello there"
+
+
+@each_model("messages: with cache_control everywhere")
+def _(model: str) -> None:
+    marked = {"cache_control": {"type": "ephemeral"}}
+    blocks: Any = [{"type": "text", "text": "Hello there", **marked}]
+
+    reply = client.messages.create(
+        model=model,
+        max_tokens=50,
+        system=[{"type": "text", "text": "Be brief.", **marked}],
+        tools=[{**WEATHER, **marked}],
+        messages=[{"role": "user", "content": blocks}],
+    )
+
+    assert said(reply) == "You said: Hello there"
+
+
+@each_model("messages: through the beta resource, with a beta header")
+def _(model: str) -> None:
+    reply = client.beta.messages.create(
+        model=model, max_tokens=50, messages=user("Hello there"), betas=["context-1m-2025-08-07"]
+    )
+
+    assert reply.content[0].type == "text"
+    assert reply.content[0].text == "You said: Hello there"
+
+
 @each_model("messages: stop_sequences")
 def _(model: str) -> None:
     reply = ask("Count to 9", model, stop_sequences=["5", "7"])
@@ -220,6 +265,15 @@ def _(model: str) -> None:
     ]
 
     assert times[-1] - times[0] > 0.2
+
+
+@each_model("stream: one that the provider breaks off ends in an error, and not as if it were whole")
+def _(model: str) -> None:
+    stream = client.messages.create(
+        model=model, max_tokens=50, messages=user("[cut] Count to 9"), stream=True
+    )
+
+    raised(anthropic.APIStatusError, lambda: list(stream))
 
 
 @each_model("stream: the SDK's helper tells the text and the whole")
@@ -394,6 +448,13 @@ def _() -> None:
     assert said(last) == "The result is: sunny."
 
 
+@cases.case("thinking: adaptive, with an effort")
+def _() -> None:
+    reply = ask("Hello", thinking={"type": "adaptive"}, output_config={"effort": "low"})
+
+    assert [block.type for block in reply.content] == ["thinking", "text"]
+
+
 if setting("REASONING_MODEL"):
 
     @cases.case("thinking: at OpenAI's")
@@ -444,6 +505,15 @@ def _() -> None:
         anthropic.BadRequestError,
         lambda: client.messages.create(model=MODEL, max_tokens=50, messages=messages),
     )
+
+
+@cases.case("errors: a server's own tool is refused by name, at OpenAI's")
+def _() -> None:
+    tools: Any = [{"type": "web_search_20250305", "name": "web_search"}]
+
+    error = raised(anthropic.BadRequestError, lambda: ask("Hello", OPENAI_MODEL, tools=tools))
+
+    assert "tools" in str(error), error
 
 
 @cases.case("errors: 401 for a wrong key, in either header")

@@ -92,7 +92,7 @@ def _(model: str) -> None:
 
 @each_model("a conversation goes on")
 def _(model: str) -> None:
-    llm("-m", model, "My name is Bob.")
+    llm("--log", "-m", model, "My name is Bob.")
 
     assert llm("-c", "What is my name?") == "Your name is Bob."
 
@@ -161,5 +161,6 @@ def _() -> None:
 if __name__ == "__main__":
     # JSON is YAML.
     (folder / "extra-openai-models.yaml").write_text(json.dumps(models()))
+    (folder / "logs-off").touch()
     (folder / "keys.json").write_text(json.dumps({"ours": API_KEY}))
     cases.main()

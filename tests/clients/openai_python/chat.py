@@ -112,6 +112,15 @@ def _(model: str) -> None:
     assert times[-1] - times[0] > 0.2
 
 
+@each_model("stream: one that the provider breaks off ends in an error, and not as if it were whole")
+def _(model: str) -> None:
+    stream = client.chat.completions.create(model=model, messages=user("[cut] Count to 9"), stream=True)
+
+    error = raised(openai.APIError, lambda: list(stream))
+
+    assert error.code == "upstream_stream_interrupted"
+
+
 @each_model("stream: include_usage brings one more chunk, with usage and no choices")
 def _(model: str) -> None:
     chunks = streamed("Hello there", model, stream_options={"include_usage": True})
@@ -210,6 +219,11 @@ def _() -> None:
     assert texts == ["You said: Hello", "You said: Hello (2)"]
 
 
+@each_model("format: text, said in so many words")
+def _(model: str) -> None:
+    assert said(ask("Hello", model, response_format={"type": "text"})) == "You said: Hello"
+
+
 @each_model("settings: stop")
 def _(model: str) -> None:
     assert said(ask("Count to 9", model, stop=["5", "7"])).split() == ["1", "2", "3", "4"]
@@ -287,6 +301,13 @@ def _() -> None:
 
 if REASONING_MODEL:
 
+    @cases.case("settings: reasoning_effort none")
+    def _() -> None:
+        reply = ask("Hello", REASONING_MODEL, reasoning_effort="none")
+
+        assert reply.usage is not None
+        assert reply.usage.completion_tokens == 3
+
     @cases.case("settings: reasoning_effort, and reasoning tokens are told")
     def _() -> None:
         reply = ask("Hello", REASONING_MODEL, reasoning_effort="low")
@@ -349,6 +370,23 @@ def _(model: str) -> None:
     reply = client.chat.completions.create(model=model, messages=[{"role": "user", "content": parts}])
 
     assert said(reply) == "I see the file. You said: Read"
+
+
+@each_model("parts: names, and text in parts, in every role")
+def _(model: str) -> None:
+    def parts(text: str) -> list[Any]:
+        return [{"type": "text", "text": text}]
+
+    messages: list[Any] = [
+        {"role": "system", "content": parts("Be brief."), "name": "rules"},
+        {"role": "user", "content": parts("My name is Bob."), "name": "bob"},
+        {"role": "assistant", "content": parts("Hello Bob."), "name": "helper"},
+        {"role": "user", "content": [*parts("What is my name?"), *parts("Tell me.")]},
+    ]
+
+    reply = client.chat.completions.create(model=model, messages=messages)
+
+    assert said(reply) == "Your name is Bob."
 
 
 @cases.case("usage: cached tokens are told")

@@ -66,6 +66,15 @@ def _() -> None:
     raised(openai.NotFoundError, lambda: client.get("/no/such/route", cast_to=object))
 
 
+@cases.case("errors: 404 for what nothing was stored of")
+def _() -> None:
+    raised(openai.NotFoundError, lambda: client.chat.completions.retrieve("chatcmpl-1"))
+    raised(openai.NotFoundError, lambda: client.responses.retrieve("resp_1"))
+    raised(openai.NotFoundError, lambda: client.responses.delete("resp_1"))
+    raised(openai.NotFoundError, lambda: client.files.retrieve("file-1"))
+    raised(openai.NotFoundError, lambda: client.batches.retrieve("batch_1"))
+
+
 @cases.case("errors: 429 when a limit is reached, with the time to wait")
 def _() -> None:
     limited = client.with_options(api_key=setting("LIMITED_API_KEY") or client.api_key)
@@ -123,6 +132,13 @@ def _() -> None:
         lambda: hasty.chat.completions.create(model=MODEL, messages=user("[wait 0.6] Hello")),
     )
     assert said(ask("Still there?")) == "You said: Still there?"
+
+
+@cases.case("headers: those of an organisation, a beta or the app itself do no harm")
+def _() -> None:
+    headers = {"OpenAI-Organization": "org-1", "OpenAI-Project": "p", "OpenAI-Beta": "x=v1", "X-App": "a"}
+
+    assert said(ask("Hello", extra_headers=headers, extra_query={"app": "1"})) == "You said: Hello"
 
 
 @cases.case("headers: request id, and the time it took")

@@ -4,6 +4,7 @@ import json
 import time
 
 import openai
+from openai.types import Batch
 
 from tests.clients.cases import setting
 from tests.clients.openai_python.start import MODEL, async_client, cases, client, lenient, raised, user
@@ -94,6 +95,15 @@ def line(number: int, text: str) -> str:
     )
 
 
+def ended(batch: Batch) -> Batch:
+    for _ in range(200):
+        if batch.status in ("completed", "failed", "expired", "cancelled"):
+            break
+        time.sleep(0.1)
+        batch = client.batches.retrieve(batch.id)
+    return batch
+
+
 @cases.case("files: upload, list, retrieve, read, delete")
 def _() -> None:
     content = (line(0, "Hello") + "\n").encode()
@@ -118,11 +128,7 @@ def _() -> None:
         completion_window="24h",
         metadata={"job": "nightly"},
     )
-    for _ in range(200):
-        if batch.status in ("completed", "failed", "expired"):
-            break
-        time.sleep(0.1)
-        batch = client.batches.retrieve(batch.id)
+    batch = ended(batch)
 
     assert batch.status == "completed", batch
     assert batch.request_counts is not None
@@ -143,6 +149,23 @@ def _() -> None:
     assert batch.id in [one.id for one in client.batches.list()]
 
 
+@cases.case("batches: embeddings and responses")
+def _() -> None:
+    for endpoint, body in (
+        ("/v1/embeddings", {"model": EMBEDDING_MODEL, "input": "Hello there"}),
+        ("/v1/responses", {"model": MODEL, "input": "Hello there"}),
+    ):
+        row = json.dumps({"custom_id": "r", "method": "POST", "url": endpoint, "body": body})
+        file = client.files.create(file=("batch.jsonl", row.encode()), purpose="batch")
+        made = client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
+
+        batch = ended(made)
+
+        assert batch.output_file_id is not None, batch
+        [told] = client.files.content(batch.output_file_id).text.splitlines()
+        assert json.loads(told)["response"]["status_code"] == 200
+
+
 @cases.case("batches: one that is cancelled")
 def _() -> None:
     lines = [line(number, f"[wait 0.2] {number}") for number in range(40)]
@@ -154,6 +177,7 @@ def _() -> None:
     cancelled = client.batches.cancel(batch.id)
 
     assert cancelled.status in ("cancelling", "cancelled")
+    assert ended(cancelled).status == "cancelled"
 
 
 @cases.case("batches: a file that is none fails, and says where")
@@ -166,10 +190,6 @@ def _() -> None:
         )
     except openai.BadRequestError:
         return
-    for _ in range(100):
-        if batch.status == "failed":
-            break
-        time.sleep(0.1)
-        batch = client.batches.retrieve(batch.id)
+    batch = ended(batch)
     assert batch.status == "failed", batch
     assert batch.errors is not None

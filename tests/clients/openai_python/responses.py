@@ -1,5 +1,6 @@
 """The Responses API, without state on the server."""
 
+import contextlib
 import itertools
 import json
 import time
@@ -271,6 +272,34 @@ def _() -> None:
     )
 
     assert error.param == "previous_response_id"
+
+
+@cases.case("responses: what needs state or tools of the server's own is refused by name")
+def _() -> None:
+    for name, value in (
+        ("background", True),
+        ("conversation", "conv_1"),
+        ("prompt", {"id": "pmpt_1"}),
+        ("tools", [{"type": "web_search"}]),
+    ):
+        options: Any = {name: value}
+        error = raised(
+            openai.BadRequestError,
+            lambda options=options: client.responses.create(model=MODEL, input="Hello", **options),
+        )
+
+        assert name in (error.param or ""), error
+
+
+@each_model("responses: one that the provider breaks off ends in an error, and not as if it were whole")
+def _(model: str) -> None:
+    stream = client.responses.create(model=model, input="[cut] Count to 9", stream=True)
+
+    kinds = []
+    with contextlib.suppress(openai.APIError):
+        kinds.extend(event.type for event in stream)
+
+    assert "response.completed" not in kinds
 
 
 @cases.case("responses: errors")

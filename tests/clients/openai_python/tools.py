@@ -15,6 +15,7 @@ from tests.clients.openai_python.start import (
     cases,
     client,
     each_model,
+    function,
     raised,
     said,
     user,
@@ -65,6 +66,29 @@ def _(model: str) -> None:
     reply = ask(PARIS, model, tools=[STOCKS, WEATHER], tool_choice=choice)
 
     assert [name for name, _ in called(reply)] == ["get_stock_price"]
+
+
+@each_model("tools: strict, and one without parameters")
+def _(model: str) -> None:
+    strict = function("get_weather", "Tells the weather.", city={"type": "string"})
+    strict["function"]["strict"] = True
+    strict["function"]["parameters"]["additionalProperties"] = False
+    clock = {"type": "function", "function": {"name": "get_time"}}
+
+    assert called(ask(PARIS, model, tools=[strict, clock])) == [("get_weather", {"city": "Paris"})]
+    assert called(ask("What time is it?", model, tools=[strict, clock])) == [("get_time", {})]
+
+
+@each_model("tools: functions and function_call, as they were before tools")
+def _(model: str) -> None:
+    old = WEATHER["function"]
+
+    reply = ask(PARIS, model, functions=[old], function_call="auto")
+
+    call = reply.choices[0].message.function_call
+    assert call is not None
+    assert (call.name, json.loads(call.arguments)) == ("get_weather", {"city": "Paris"})
+    assert reply.choices[0].finish_reason == "function_call"
 
 
 @each_model("tools: parallel calls")
