@@ -35,6 +35,27 @@ def interpreter(client: str) -> Path:
     return python
 
 
+def node_program(client: str) -> list[str]:
+    """The command that runs the suite of a client from npm, in a folder that holds its packages."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        raise UnavailableError("there is no node with npm on the PATH")
+    folder, source = _FOLDER / client, _CLIENTS / client
+    packages = (source / "package.json").read_text()
+    with locked(client):
+        stamp = folder / "stamp"
+        if not stamp.exists() or stamp.read_text() != packages:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            shutil.copy(source / "package.json", folder)
+            quietly = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
+            ask([npm, "install", *quietly], folder=folder)
+            stamp.write_text(packages)
+        for program in (_CLIENTS / "cases.mjs", source / "suite.mjs"):  # packages are looked for beside it
+            shutil.copy(program, folder)
+    return [node, str(folder / "suite.mjs")]
+
+
 @contextmanager
 def locked(client: str) -> Iterator[None]:
     """One process at a time makes what a client needs."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from tests.clients.environments import ROOT, interpreter
+from tests.clients.environments import ROOT, interpreter, node_program
 from tests.fixtures import obliging_upstream as provider
 
 TIMEOUT_S = 240
@@ -38,6 +38,10 @@ def _python(name: str) -> Suite:
     return Suite(name, partial(_python_command, name))
 
 
+def _node(name: str) -> Suite:
+    return Suite(name, partial(node_program, name))
+
+
 def _python_command(name: str) -> list[str]:
     return [str(interpreter(name)), "-m", f"tests.clients.{name}.suite"]
 
@@ -48,6 +52,8 @@ SUITES = (
     _python("langchain"),
     _python("pydantic_ai"),
     _python("llm"),
+    _node("openai_node"),
+    _node("vercel_ai"),
 )
 
 

@@ -71,7 +71,8 @@ class Blocks:
         self.has_calls = False
 
     def text(self, piece: str) -> None:
-        self._last({"type": "text", "text": "", "citations": None}).write(piece)
+        # No `citations` where there are none: a client that is strict refuses null there.
+        self._last({"type": "text", "text": ""}).write(piece)
 
     def thinking(self, piece: str) -> None:
         self._last({"type": "thinking", "thinking": "", "signature": ""}).write(piece)

@@ -22,7 +22,7 @@ data: {"type":"message_start","message":{"id":"msg_0193f2b0c1","type":"message",
 "content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":0}}}
 
 event: content_block_start
-data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":"","citations":null}}
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
 
 event: content_block_delta
 data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Paris."}}
@@ -77,7 +77,7 @@ MESSAGES = (
             "type": "message",
             "role": "assistant",
             "model": "small",
-            "content": [{"type": "text", "text": "Paris.", "citations": None}],
+            "content": [{"type": "text", "text": "Paris."}],
             "stop_reason": "end_turn",
             "stop_sequence": None,
             "usage": {"input_tokens": 14, "output_tokens": 3},

@@ -1,9 +1,15 @@
 """What a request in Anthropic's dialect means as a chat, what of it only Anthropic's servers understand, and what is wrong."""
 
+import contextlib
+import copy
+import functools
 import json
+import operator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.api.anthropic.decode import CountDecoder, MessagesDecoder
 from gateway.errors import InvalidRequestError
@@ -483,3 +489,87 @@ def test_an_image_does_not_weigh_as_much_as_its_bytes() -> None:
     heavy = decoded(body_of({"type": "image", "source": {**PNG, "data": "A" * 1_000_000}}))
 
     assert heavy.body_bytes < 20_000
+
+
+def test_what_a_coding_agent_sends_any_model_with_tools_can_answer() -> None:
+    marked = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    body = body_of(
+        {**text("Fix it."), **marked},
+        system=[text("You are an agent."), {**text("Be careful."), **marked}],
+        tools=[{**WEATHER, "description": "x", "eager_input_streaming": True, **marked}],
+        thinking={"type": "adaptive"},
+        context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        metadata={"user_id": "{}"},
+        stream=True,
+    )
+
+    request = decoded(body, {b"anthropic-beta": b"interleaved-thinking-2025-05-14"})
+
+    assert request.wishes == {"tools"}
+    assert request.writes_prompt_cache
+
+
+EVERYTHING = body_of(
+    messages=turns(
+        [text("Hi"), {"type": "image", "source": PNG}, {"type": "document", "source": PDF, "title": "T"}],
+        [{"type": "thinking", "thinking": "Hmm.", "signature": "s"}, text("So"), CALL],
+        [
+            {**RESULT, "content": [text("a"), {"type": "image", "source": PNG}], "is_error": True},
+            text("And?"),
+        ],
+        [{"type": "redacted_thinking", "data": "x"}, text("Well")],
+        [
+            {"type": "document", "source": {"type": "content", "content": [text("x")]}, "context": "c"},
+            {"type": "search_result", "source": "s", "title": "t", "content": [text("x")]},
+        ],
+    ),
+    system=[text("Be brief.")],
+    tools=[WEATHER, {"type": "web_search_20250305", "name": "web_search"}],
+    tool_choice={"type": "tool", "name": "weather", "disable_parallel_tool_use": True},
+    thinking={"type": "enabled", "budget_tokens": 1024, "display": "omitted"},
+    output_config={"effort": "low", "format": {"type": "json_schema", "schema": {}}, "task_budget": {}},
+    context_management={"edits": [{"type": "clear_thinking_20251015"}]},
+    metadata={"user_id": "u"},
+    stop_sequences=["x"],
+    max_tokens=2000,
+    stream=True,
+    temperature=0.5,
+    top_k=1,
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["type", "text", "x"]), inner)
+    ),
+    max_leaves=4,
+)
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place, *(inner for key, item in items for inner in places(item, (*place, key)))]
+
+
+def test_a_request_may_have_everything_at_once() -> None:
+    assert decoded(EVERYTHING).needs == {"tools", "vision", "files", "json_schema", "reasoning"}
+
+
+@given(st.sampled_from(places(EVERYTHING)[1:]), JSON | st.just(...))
+def test_whatever_stands_at_whatever_place_is_understood_or_refused(
+    place: tuple[Any, ...], value: Any
+) -> None:
+    """The ellipsis: nothing stands there."""
+    body = copy.deepcopy(EVERYTHING)
+    around = functools.reduce(operator.getitem, place[:-1], body)
+    if value is ...:
+        del around[place[-1]]
+    else:
+        around[place[-1]] = value
+
+    with contextlib.suppress(InvalidRequestError):
+        request = decoded(body)
+        assert all(message["role"] in _ROLES for message in request.body["messages"])
+        json.dumps(request.native)
+
+
+_ROLES = {"system", "user", "assistant", "tool"}

@@ -32,7 +32,10 @@ MESSAGE = {"reasoning_content": "Hmm.", "content": "Let me look.", "tool_calls":
 
 @pytest.fixture(scope="module")
 def spec() -> Any:
-    return json.loads((files("llm_comply") / "specs" / "anthropic.json").read_bytes())
+    document = json.loads((files("llm_comply") / "specs" / "anthropic.json").read_bytes())
+    # It demands `citations`, and allows null. The AI SDK refuses null there, and the real service leaves them out.
+    document["components"]["schemas"]["ResponseTextBlock"]["required"].remove("citations")
+    return document
 
 
 def check(spec: Any, name: str, value: Any) -> None:

@@ -112,7 +112,7 @@ def test_a_chats_answer_is_a_message() -> None:
         "type": "message",
         "role": "assistant",
         "model": "m",
-        "content": [{"type": "text", "text": "Paris.", "citations": None}],
+        "content": [{"type": "text", "text": "Paris."}],
         "stop_reason": "end_turn",
         "stop_sequence": None,
         "stop_details": None,
@@ -147,7 +147,7 @@ def test_thinking_words_and_calls_are_blocks_in_this_order() -> None:
     direct = {"type": "direct"}
     assert told["content"] == [
         {"type": "thinking", "thinking": "Hmm.", "signature": ""},
-        {"type": "text", "text": "Let me look.", "citations": None},
+        {"type": "text", "text": "Let me look."},
         {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Rome"}, "caller": direct},
         {"type": "tool_use", "id": "functions_x_1", "name": "stocks", "input": {}, "caller": direct},
         {"type": "tool_use", "id": "toolu_1_2", "name": "time", "input": {}, "caller": direct},
