@@ -186,6 +186,17 @@ async def test_a_model_is_used_where_it_belongs(gateway: RunningGateway, upstrea
     assert upstream.attempts == []
 
 
+async def test_the_list_of_models_says_what_each_makes(gateway: RunningGateway) -> None:
+    strict = gateway.client(_strict_response_validation=True)
+
+    listed = {model.id: model.model_extra or {} async for model in strict.models.list()}
+
+    assert {name: listed[name]["kind"] for name in ("small", "vectors")} == {
+        "small": "chat",
+        "vectors": "embedding",
+    }
+
+
 async def test_dimensions_go_only_to_models_that_honour_them(
     gateway: RunningGateway, upstream: ScriptedUpstream
 ) -> None:
