@@ -126,6 +126,6 @@ async def test_spend_on_the_command_line_is_the_same_as_over_http(
     table = await asyncio.to_thread(weighbridge, *spend)
 
     assert json.loads(as_json.stdout)["rows"] == over_http
-    assert as_csv.stdout.splitlines()[1].startswith("small,1,0,2,0,1,")
+    assert as_csv.stdout.splitlines()[1].startswith("small,1,0,2,0,0,0,1,")
     assert "total" in table.stdout
     assert "0.000004000" in table.stdout
