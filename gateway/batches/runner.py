@@ -134,10 +134,12 @@ class Runner:
             raise
         if isinstance(came, Answer):
             self._setbacks = 0
+            self._metrics.batch_line("answered" if came.status_code == 200 else "refused")
             await self._record(line, came)
         elif isinstance(came, Setback):
             pause_s = min(_SETBACK_S * 2**self._setbacks, _LONGEST_SETBACK_S)
             self._setbacks += 1
+            self._metrics.batch_line("put_off")
             self._not_before = self._clock.monotonic() + pause_s
             await asyncio.to_thread(
                 self._work.give_back, line, not_before_ms=came.again_ms, is_failure=came.is_failure

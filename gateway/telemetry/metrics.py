@@ -7,6 +7,7 @@ Plain numbers, because only the event loop counts: the client library's own coun
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -101,6 +102,11 @@ class Metrics(Collector):
             "Attempts sent to upstreams, by how they ended",
             ["upstream", "outcome"],
         )
+        self._lines = _Counter(
+            "weighbridge_batch_lines",
+            "Lines of batches, by what came of them: answered, refused, or put off",
+            ["outcome"],
+        )
         self._degraded = _Counter(
             "weighbridge_degraded", "Times a part was missing and a lesser one stood in", ["part"]
         )
@@ -129,6 +135,9 @@ class Metrics(Collector):
     def attempted(self, upstream: str, outcome: str) -> None:
         self._attempts.add((upstream, outcome))
 
+    def batch_line(self, outcome: Literal["answered", "refused", "put_off"]) -> None:
+        self._lines.add((outcome,))
+
     def degraded(self, part: str) -> None:
         self._degraded.add((part,))
 
@@ -145,6 +154,7 @@ class Metrics(Collector):
             self._cost,
             self._refusals,
             self._attempts,
+            self._lines,
             self._degraded,
         ):
             yield family.collect()

@@ -1,7 +1,7 @@
 """Batches as an app meets them, through OpenAI's own SDK."""
 
 import asyncio
-import json
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -11,9 +11,20 @@ from openai.types import Batch
 from gateway.clock import ManualClock
 from tests.fixtures.batch_lines import CHAT, content, create, create_from, ended, jsonl, line
 from tests.fixtures.gateway import MakeGateway, RunningGateway
+from tests.fixtures.obliging_upstream import ObligingUpstream
 from tests.fixtures.scripted_upstream import ScriptedUpstream
 
-QUICK = "batches: {poll_s: 0.02, lease_s: 30}"
+UPSTREAMS = """
+upstreams:
+  provider:
+    base_url: {url}
+    api_key_file: {key}
+    models:
+      gpt-4.1-mini: {{size: small, price: {{input: 1, output: 2}}}}
+      text-embedding-3-small: {{size: small, kind: embedding, price: {{input: 1, output: 0}}}}
+      omni-moderation-latest: {{size: small, kind: moderation, free: true}}
+"""
+QUICK = "batches: {poll_s: 0.02, lease_s: 30}\n"
 HELLO = [{"role": "user", "content": "Hello there"}]
 
 
@@ -107,6 +118,9 @@ async def test_lines_that_fail_stand_in_the_error_file(
     assert errors["bad"]["response"]["status_code"] == 400
     assert errors["bad"]["response"]["body"]["error"]["param"] == "n"
     assert [row["error"] for row in errors.values()] == [None, None]
+    figures = gateway.app.metrics.render().decode()
+    assert 'weighbridge_batch_lines_total{outcome="answered"} 1.0' in figures
+    assert 'weighbridge_batch_lines_total{outcome="refused"} 2.0' in figures
 
 
 async def test_a_batch_of_nothing_but_failures_has_no_output_file(gateway: RunningGateway) -> None:
@@ -581,28 +595,41 @@ async def test_two_gateways_share_a_batch_and_run_each_line_once(
     assert sorted(asked) == sorted(f"line {n}" for n in range(20))
 
 
-async def test_lines_of_other_endpoints_are_answered_in_their_own_form(
-    make_gateway: MakeGateway, upstream: ScriptedUpstream
+QUESTION = {"model": "gpt-4.1-mini", "messages": HELLO}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "told"),
+    [
+        ("/v1/chat/completions", QUESTION, "chat.completion"),
+        ("/v1/completions", {"model": "gpt-4.1-mini", "prompt": "Hello"}, "text_completion"),
+        ("/v1/responses", {"model": "gpt-4.1-mini", "input": "Hello"}, "response"),
+        ("/v1/embeddings", {"model": "text-embedding-3-small", "input": "Hello"}, "list"),
+        ("/v1/moderations", {"model": "omni-moderation-latest", "input": "Hello"}, None),
+    ],
+)
+async def test_lines_of_each_endpoint_are_answered_as_interactive_requests_are(
+    make_gateway: MakeGateway,
+    obliging_upstream: ObligingUpstream,
+    tmp_path: Path,
+    endpoint: str,
+    body: dict[str, Any],
+    told: str | None,
 ) -> None:
-    gateway = await make_gateway(
-        QUICK
-        + f"""
-upstreams:
-  local:
-    base_url: {upstream.url}
-    models: {{small: {{size: small, free: true, abilities: [completions]}}}}
-"""
-    )
+    key = tmp_path / "key"
+    key.write_text(obliging_upstream.key)
+    gateway = await make_gateway(QUICK + UPSTREAMS.format(url=obliging_upstream.url, key=key))
     client = gateway.client()
-    one = {
-        "custom_id": "a",
-        "method": "POST",
-        "url": "/v1/completions",
-        "body": {"model": "small", "prompt": "x"},
-    }
+    good = {"custom_id": "good", "method": "POST", "url": endpoint, "body": body}
+    bad = {**good, "custom_id": "bad", "body": {**body, "model": "nope"}}
 
-    batch = await ended(client, await create(client, one, endpoint="/v1/completions"))
+    batch = await ended(client, await create(client, good, bad, endpoint=endpoint))
+    async with gateway.http() as http:
+        interactive = await http.post(endpoint, json=body)
 
-    rows = {**await content(client, batch.output_file_id), **await content(client, batch.error_file_id)}
-    assert json.dumps(rows["a"])
-    assert batch.status == "completed"
+    rows = await content(client, batch.output_file_id)
+    answer = rows["good"]["response"]["body"]
+    assert answer.get("object") == told
+    assert set(answer) == set(interactive.json())
+    errors = await content(client, batch.error_file_id)
+    assert errors["bad"]["response"]["body"]["error"]["code"] == "model_not_found"
