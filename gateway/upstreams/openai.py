@@ -11,7 +11,10 @@ import msgspec
 from gateway.clock import Clock
 from gateway.config import Upstream as UpstreamConfig
 from gateway.ticket import Endpoint
+from gateway.upstreams.chunks import Chunks, ReportedError
 from gateway.upstreams.contract import Event, Reply, UpstreamCall, UpstreamError
+from gateway.upstreams.generated import message_text
+from gateway.upstreams.normalise import Head, mend_whole
 from gateway.upstreams.stream import Heard, read_stream
 from gateway.upstreams.transport import BLAMES_REQUEST, NOT_JSON, Transport
 from gateway.upstreams.usage import read_usage
@@ -35,7 +38,6 @@ _VECTORS_FACTOR = 4
 """Vectors are long: 2,048 of 1,536 dimensions are 17 MB in base64 and 67 MB as numbers."""
 _LONG_BYTES = 262_144
 """From here on reading vectors takes some milliseconds, up to 14 for each megabyte, and moves to a thread."""
-_LABELS = frozenset({"id", "index", "type"})
 
 
 class OpenAIUpstream:
@@ -44,7 +46,7 @@ class OpenAIUpstream:
     def __init__(self, config: UpstreamConfig, *, name: str, api_key: str, clock: Clock) -> None:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._transport = Transport(config, name=name, api_key=api_key, headers=headers, clock=clock)
-        self._reader = _ChunkReader(self._transport)
+        self._clock = clock
 
     @property
     def name(self) -> str:
@@ -55,7 +57,7 @@ class OpenAIUpstream:
             return await self._embed(call)
         body = await self._transport.ask(call, _PATHS[call.form])
         if isinstance(body, dict) and body.get("error"):
-            raise self._reader.reported(body["error"])
+            raise _reported(self._transport, body["error"])
         try:
             answers, text = _answers(body, call.form)
         except RecursionError as exc:
@@ -65,9 +67,11 @@ class OpenAIUpstream:
         if call.form == "moderations":
             return self._judged(call, body, verdicts=len(answers))
         reasons = [answer.get("finish_reason") for answer in answers]
+        usage = read_usage(body.get("usage"))
+        mend_whole(call.form, body, self._head(call))
         return Reply(
             body=body,
-            usage=read_usage(body.get("usage")),
+            usage=usage,
             finish_reasons=tuple([reason for reason in reasons if isinstance(reason, str)]),
             text=text,
         )
@@ -91,7 +95,7 @@ class OpenAIUpstream:
         except VectorsError as exc:
             raise self._invalid(str(exc)) from exc
         if vectors.error:
-            raise self._reader.reported(vectors.error)
+            raise _reported(self._transport, vectors.error)
         rows = [
             {"object": "embedding", "index": index, "embedding": row}
             for index, row in enumerate(vectors.rows)
@@ -108,10 +112,12 @@ class OpenAIUpstream:
         inputs = inputs_in(asked) if not isinstance(asked, list) or isinstance(asked[0], str) else 1
         if verdicts != inputs:
             raise self._invalid(f"it answered {verdicts} verdicts for {inputs} inputs")
+        mend_whole(call.form, body, self._head(call))
         return Reply(body=body, usage=_read_only(body.get("usage")), finish_reasons=("stop",), text="")
 
     def stream(self, call: UpstreamCall) -> AsyncGenerator[list[Event], None]:
-        return read_stream(self._transport, call, _PATHS[call.form], self._reader)
+        reader = _ChunkReader(self._transport, Chunks(call.form, self._head(call)))
+        return read_stream(self._transport, call, _PATHS[call.form], reader)
 
     async def probe(self, timeout_s: float) -> bool:
         return await self._transport.answers("/models", timeout_s)
@@ -119,88 +125,49 @@ class OpenAIUpstream:
     async def close(self) -> None:
         await self._transport.close()
 
+    def _head(self, call: UpstreamCall) -> Head:
+        return Head(
+            id=call.reservation.request_id.removeprefix("req_"),
+            created=self._clock.now_ms() // 1000,
+            model=str(call.body["model"]),
+        )
+
     def _invalid(self, what: str) -> UpstreamError:
         return self._transport.failure("invalid", what, may_have_charged=True)
 
 
 class _ChunkReader:
-    """Needs no memory of what came before, so that one serves all streams."""
+    """Reads one stream."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, chunks: Chunks) -> None:
         self._transport = transport
+        self._chunks = chunks
 
     def read(self, data: bytes, events: list[Event]) -> Heard:
         if data == b"[DONE]":
+            events += self._chunks.rest()
             return "end"
-        if b"\n" in data:
-            data = data.replace(b"\n", b" ")
         try:
-            if not data.isascii():
-                data.decode()  # fields that we skip are not checked by the decoder, and the caller gets them all
-            chunk = _decode_chunk(data)
-            choices = chunk.choices or ()
-            text = "".join([_choice_text(choice) for choice in choices])
+            event = self._chunks.read(data.replace(b"\n", b" ") if b"\n" in data else data)
+        except ReportedError as exc:
+            raise self.reported(exc.error) from exc
         except NOT_JSON:
             return "bad"
-        if chunk.error:
-            raise self.reported(chunk.error)
-        has_usage = chunk.usage is not msgspec.UNSET and bytes(chunk.usage) != b"null"
-        reasons = [choice.finish_reason for choice in choices if choice.finish_reason]
-        events.append(
-            Event(
-                data=data,
-                usage=_usage(chunk.usage) if has_usage else None,
-                text=text,
-                finish_reason=reasons[-1] if reasons else None,
-                is_usage_only=has_usage and not choices,
-            )
-        )
+        if event is not None:
+            events.append(event)
         return "good"
 
     def reported(self, error: Any) -> UpstreamError:
-        """Some servers put the status that they meant into its `code`."""
-        code = error.get("code") if isinstance(error, dict) else None
-        if type(code) is not int or not 400 <= code <= 599:
-            return self._transport.failure("refused", "it reported an error", may_have_charged=True)
-        blame = self._transport.caller_error({"error": error}) if code in BLAMES_REQUEST else None
-        return self._transport.refusal(code, caller_error=blame)
+        return _reported(self._transport, error)
 
 
-class _Delta(msgspec.Struct, gc=False):
-    """`Any`, because servers disagree, and what counts is the text in it."""
-
-    content: Any = None
-    refusal: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    tool_calls: Any = None
-    function_call: Any = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    delta: _Delta | None = None
-    text: Any = None
-    """Of a legacy completion."""
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct, gc=False):
-    """An event, decoded just far enough. Usage stays raw, so that nonsense in it spoils nothing else."""
-
-    choices: list[_Choice] | None = None
-    usage: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    error: Any = None
-
-
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
-
-
-def _choice_text(choice: _Choice) -> str:
-    delta = choice.delta
-    if delta is None:
-        return _text(choice.text)
-    reasoning = delta.reasoning_content or delta.reasoning
-    return _joined(delta.content, delta.refusal, reasoning, delta.tool_calls, delta.function_call)
+def _reported(transport: Transport, error: Any) -> UpstreamError:
+    """Some servers put the status that they meant into its `code`."""
+    code = error.get("code") if isinstance(error, dict) else None
+    if type(code) is not int or not 400 <= code <= 599:
+        return transport.failure("refused", "it reported an error", may_have_charged=True)
+    blame = transport.caller_error({"error": error}) if code in BLAMES_REQUEST else None
+    return transport.refusal(code, caller_error=blame)
 
 
 def inputs_in(value: Any) -> int:
@@ -218,36 +185,4 @@ def _answers(body: Any, form: Endpoint) -> tuple[list[dict[str, Any]], str]:
     answers = body.get(_ANSWERS_AT[form]) if isinstance(body, dict) else None
     if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
         return [], ""
-    return answers, "".join([_message_text(answer.get("message"), answer.get("text")) for answer in answers])
-
-
-def _message_text(message: Any, text: Any) -> str:
-    if not isinstance(message, dict):
-        return _text(text)
-    get = message.get
-    reasoning = get("reasoning_content") or get("reasoning")
-    return _joined(get("content"), get("refusal"), reasoning, get("tool_calls"), get("function_call"))
-
-
-def _joined(content: Any, *others: Any) -> str:
-    """All that was generated. Nearly always it is the content alone."""
-    text = content if isinstance(content, str) else _text(content)
-    return text + "".join([_text(other) for other in others]) if any(others) else text
-
-
-def _text(value: Any) -> str:
-    """All that was generated in a value, however it is nested."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "".join(_text(item) for item in value)
-    if isinstance(value, dict):
-        return "".join(_text(item) for key, item in value.items() if key not in _LABELS)
-    return ""
-
-
-def _usage(raw: Any) -> Usage | None:
-    try:
-        return read_usage(msgspec.json.decode(raw))
-    except NOT_JSON:
-        return None
+    return answers, "".join([message_text(answer.get("message"), answer.get("text")) for answer in answers])

@@ -27,6 +27,12 @@ def piece(text: str = "Pa", **more: Any) -> bytes:
     return json.dumps({"choices": [{"index": 0, "delta": {"content": text}}], **more}).encode()
 
 
+START = (
+    b'{"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": '
+    b'[{"index": 0, "delta": {"role": "assistant"}, "finish_reason": null}]}'
+)
+
+
 def framed(*events: bytes) -> bytes:
     return b"".join(b"data: %b\n\n" % event for event in events)
 
@@ -48,7 +54,7 @@ async def test_each_event_is_told_for_what_it_is(upstream: ScriptedUpstream, cli
     assert [event.finish_reason for event in events] == [None, None, "stop", None]
     assert [event.usage for event in events] == [None, None, None, Usage(input=7, output=2)]
     assert [event.is_usage_only for event in events] == [False, False, False, True]
-    assert json.loads(events[0].data)["choices"][0]["delta"] == {"content": "Pa"}
+    assert json.loads(events[0].data)["choices"][0]["delta"] == {"role": "assistant", "content": "Pa"}
 
 
 @pytest.mark.fault("S5")
@@ -75,7 +81,7 @@ async def test_what_is_valid_in_a_malformed_stream_is_passed_on(
 
     events = await read(client)
 
-    assert [event.text for event in events] == ["Pa", "ris"]
+    assert [event.text for event in events if event.text] == ["Pa", "ris"]
 
 
 @pytest.mark.fault("S5")
@@ -94,11 +100,11 @@ async def test_the_third_bad_event_ends_the_stream(
 async def test_an_event_on_several_lines_is_put_on_one(
     upstream: ScriptedUpstream, client: OpenAIUpstream
 ) -> None:
-    upstream.sends(b'data: {"choices": [],\ndata: "x": 1}\n\n' + DONE)
+    upstream.sends(b"data: " + START.replace(b", ", b",\ndata: ") + b"\n\n" + DONE)
 
-    [event] = await read(client)
+    event = (await read(client))[0]
 
-    assert event.data == b'{"choices": [], "x": 1}'
+    assert event.data == START
 
 
 @pytest.mark.parametrize(
@@ -119,7 +125,6 @@ async def test_an_event_on_several_lines_is_put_on_one(
         ),
         ({"function_call": {"arguments": '{"a"'}}, '{"a"'),
         ({"content": 5}, ""),
-        ({"content": "a", "tool_calls": "b"}, "ab"),
     ],
 )
 @pytest.mark.parametrize("field", ["delta", "message"])
@@ -129,7 +134,7 @@ async def test_all_that_was_generated_counts_as_text(
     body = json.dumps({"choices": [{field: delta}]}).encode()
     if field == "delta":
         upstream.sends(framed(body) + DONE)
-        [answer] = await read(client)
+        answer = (await read(client))[0]
     else:
         upstream.replies(200, body)
         answer = await client.complete(a_call())  # type: ignore[assignment] # both have a text
@@ -230,7 +235,7 @@ async def test_after_good_events_an_error_may_have_charged_whatever_it_says(
 async def test_an_empty_error_is_none(upstream: ScriptedUpstream, client: OpenAIUpstream) -> None:
     upstream.sends(framed(piece(error=None), piece(error={})) + DONE)
 
-    assert len(await read(client)) == 2
+    assert [event.text for event in await read(client)] == ["Pa", "Pa", ""]
 
 
 @pytest.mark.fault("M22")
@@ -243,7 +248,7 @@ async def test_usage_is_found_wherever_it_comes(
     events = await read(client)
 
     assert [event.usage for event in events if event.usage][-1] == Usage(input=7, output=2)
-    assert [event.text for event in events if event.is_usage_only] == ([""] if at == "own_event" else [])
+    assert [event.is_usage_only for event in events] == [False, False, False, True]
 
 
 @pytest.mark.fault("M22")
@@ -280,17 +285,19 @@ async def test_nonsense_for_usage_is_none_and_the_answer_stands(
     events = await read(client)
 
     assert (reply.text, reply.usage) == ("Paris", None)
-    assert (events[0].text, events[-1].usage, events[-1].is_usage_only) == ("Paris", None, True)
+    assert [event.text for event in events] == ["Paris", ""]
+    assert not any(event.usage or event.is_usage_only for event in events)
 
 
 @pytest.mark.fault("M22")
 async def test_a_number_that_no_computer_holds_spoils_only_itself_in_a_stream(
     upstream: ScriptedUpstream, client: OpenAIUpstream
 ) -> None:
-    upstream.sends_usage('{"prompt_tokens": 1e400, "completion_tokens": 1}', "Paris", at="last_piece")
+    upstream.sends_usage('{"prompt_tokens": 1e400, "completion_tokens": 1}', "Paris", at="every_event")
 
     events = await read(client)
 
+    assert [event.text for event in events] == ["Paris", ""]
     assert [event.finish_reason for event in events] == [None, "stop"]
     assert events[-1].usage is None
 
