@@ -15,9 +15,10 @@ from litestar.routes import ASGIRoute
 from litestar.types import Receive, Scope, Send
 from litestar.utils import normalize_path
 
-from gateway.api.render import render
-from gateway.errors import InvalidRequestError, RequestTimeoutError
+from gateway.api.render import Headers, render
+from gateway.errors import GatewayError, InvalidRequestError, RequestTimeoutError
 
+Render = Callable[[GatewayError, str], tuple[int, Headers, bytes]]
 _UNUSED: Any = "CONNECT"
 """A method that no handler has: asking for it tells those there are."""
 
@@ -30,6 +31,12 @@ class Methods:
         self._router = app.asgi_router
         self._new_id = new_id
         self._body_timeout_s = body_timeout_s
+        self._renders = {
+            route.path: route.route_handler.opt["render"]
+            for route in app.routes
+            if isinstance(route, ASGIRoute) and "render" in route.route_handler.opt
+        }
+        """How refusals are written there, if not as everywhere."""
         self._raw_posts = frozenset(
             route.path
             for route in app.routes
@@ -54,14 +61,14 @@ class Methods:
             await send({"type": "http.response.start", "status": 204, "headers": headers})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         elif method not in allowed:
-            await self._refuse(scope["method"], allowed, send)
+            await self._refuse(scope["method"], allowed, self._renders.get(path, render), send)
         else:
             _, handler, *_ = self._router.handle_routing(path=path, method=method)
             timeout_s: float = handler.opt.get("body_timeout_s", self._body_timeout_s)
             # The server leaves out the body of an answer to HEAD by itself.
             await self._app({**scope, "method": method}, _timed(receive, timeout_s), self._with_id(send))
 
-    async def _refuse(self, method: str, allowed: tuple[str, ...], send: Send) -> None:
+    async def _refuse(self, method: str, allowed: tuple[str, ...], render: Render, send: Send) -> None:
         error = InvalidRequestError(
             f"{method} is not possible here.",
             status=405,

@@ -39,7 +39,7 @@ def post_handler(
 ) -> ASGIRouteHandler:
     """`tasks` gives the group that owns what a request starts beside itself, and outlives all requests."""
 
-    @asgi(path, copy_scope=False)
+    @asgi(path, copy_scope=False, opt={"render": dialect.render})
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         ticket = answering.ticket()
         exchange = AsgiExchange(

@@ -47,7 +47,7 @@ async def assert_methods(app: Litestar, url: str) -> None:
             assert set(wrong.headers["allow"].split(", ")) == allowed
             assert wrong.headers["x-request-id"].startswith("req_")
             if method != "HEAD":
-                assert wrong.error["code"] == "method_not_allowed"
+                assert b'"method_not_allowed"' in wrong.body
 
 
 @pytest.mark.fault("C10")

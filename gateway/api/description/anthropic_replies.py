@@ -45,3 +45,19 @@ class MessageEvent(msgspec.Struct):
 
 class TokenCount(msgspec.Struct):
     input_tokens: int
+
+
+class AnthropicModel(msgspec.Struct):
+    type: Literal["model"]
+    id: str
+    display_name: str
+    created_at: str
+    max_input_tokens: int | None
+    max_tokens: int | None
+
+
+class AnthropicModelList(msgspec.Struct):
+    data: list[AnthropicModel]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None

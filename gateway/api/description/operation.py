@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 Schema = Any
-"""A type, from which msgspec makes the schema, or a schema written out."""
+"""A type, from which msgspec makes the schema, or a schema written out; of several in a tuple, any."""
 
 Shape = Literal["openai", "anthropic"]
 """Whose clients call it: decides the form of its errors, and the header that carries the key."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gateway.api.description.anthropic_operations import MESSAGES
+from gateway.api.description.anthropic_replies import AnthropicModel, AnthropicModelList
 from gateway.api.description.batch_operations import BATCHES, FILES
 from gateway.api.description.chat_replies import ChatCompletion, ChatCompletionChunk
 from gateway.api.description.openai_operations import COMPLETIONS, EMBEDDINGS, MODERATIONS
@@ -98,6 +99,12 @@ CHAT = (
     ),
 )
 
+_FOR_ANTHROPIC = Parameter(
+    "anthropic-version",
+    "Asks for the shape of Anthropic's API: `2023-06-01`.",
+    place="header",
+    is_required=False,
+)
 MODELS = (
     Operation(
         method="get",
@@ -107,7 +114,8 @@ MODELS = (
         description="`auto` and `auto:<policy>` stand for the gateway's own choice. With the header `anthropic-version` the "
         "answer has the shape, and the pages, that Anthropic's clients expect.",
         examples=(Example("", {}, "models.list"),),
-        response=ModelList,
+        parameters=(_FOR_ANTHROPIC,),
+        response=(ModelList, AnthropicModelList),
         refusals=READING,
     ),
     Operation(
@@ -115,8 +123,8 @@ MODELS = (
         path="/v1/models/{model}",
         summary="Show one model",
         tag="Models",
-        parameters=(Parameter("model", "Its name, as in the list."),),
-        response=Model,
+        parameters=(Parameter("model", "Its name, as in the list."), _FOR_ANTHROPIC),
+        response=(Model, AnthropicModel),
         refusals=READING,
     ),
 )

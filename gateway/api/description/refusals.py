@@ -11,6 +11,11 @@ class Refusal(msgspec.Struct, frozen=True):
     meaning: str
 
 
+class FailedAttempt(msgspec.Struct):
+    model: str
+    reason: str
+
+
 class ErrorBody(msgspec.Struct):
     message: str
     """What was wrong and what to do, for people."""
@@ -19,6 +24,8 @@ class ErrorBody(msgspec.Struct):
     """The field at fault, as a path: `messages[0].role`."""
     code: str | None
     """For programs."""
+    attempts: list[FailedAttempt] | msgspec.UnsetType = msgspec.UNSET
+    """Which models were tried, if all of them failed."""
 
 
 class Error(msgspec.Struct):

@@ -17,7 +17,8 @@ class Schemas:
     """`schemas[type]` is the schema of one that was given, `components` what they refer to."""
 
     def __init__(self, types: Sequence[Schema]) -> None:
-        kinds = list(dict.fromkeys(kind for kind in types if not isinstance(kind, dict)))
+        flat = [kind for given in types for kind in (given if isinstance(given, tuple) else (given,))]
+        kinds = list(dict.fromkeys(kind for kind in flat if not isinstance(kind, dict)))
         made, components = msgspec.json.schema_components(kinds, ref_template=_PREFIX + "{name}")
         for name, texts in _texts(_structs(kinds)).items():
             _describe(components.get(name, {}).get("properties", {}), texts)
@@ -26,6 +27,8 @@ class Schemas:
         self._made = dict(zip(kinds, [_renamed(schema, names) for schema in made], strict=True))
 
     def __getitem__(self, kind: Schema) -> dict[str, Any]:
+        if isinstance(kind, tuple):
+            return {"anyOf": [self[each] for each in kind]}
         schema: dict[str, Any] = kind if isinstance(kind, dict) else self._made[kind]
         return schema
 
