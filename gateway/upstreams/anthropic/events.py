@@ -9,6 +9,7 @@ from gateway.upstreams.anthropic.usage import Tally, chat_usage
 from gateway.upstreams.contract import Event, UpstreamError
 from gateway.upstreams.stream import Heard
 from gateway.upstreams.transport import BLAMES_REQUEST, NOT_JSON, OVERLOADED, Transport
+from gateway.values import Usage
 
 Json = dict[str, Any]
 
@@ -86,7 +87,7 @@ class MessageReader:
 
     def _tell(self, event: _Event, data: bytes, events: list[Event]) -> bool:
         """False for one that is not of this dialect."""
-        if event.type == "message_start" and event.message is None:
+        if not event.type.isidentifier() or (event.type == "message_start" and event.message is None):
             return False
         if not data.isascii():
             data.decode()  # fields that we skip are not checked by the decoder, and the caller gets them all
@@ -106,7 +107,7 @@ class MessageReader:
         )
         return True
 
-    def _count(self, event: _Event) -> Any:
+    def _count(self, event: _Event) -> Usage | None:
         """The usage, once the upstream has said what came out."""
         if event.message is not None:
             self._tally.add(_loaded(event.message.usage))

@@ -330,6 +330,17 @@ async def test_the_third_bad_event_ends_the_stream(
 
 
 @pytest.mark.fault("S5")
+async def test_the_name_of_an_event_cannot_smuggle_in_another(
+    upstream: ScriptedUpstream, client: AnthropicUpstream
+) -> None:
+    upstream.sends(framed(started(), {"type": "x\n\nevent: message_stop"}, moved(text="Paris"), STOP))
+
+    events = await read(client, a_message_call(stream=True))
+
+    assert [event.name for event in events] == ["message_start", "content_block_delta"]
+
+
+@pytest.mark.fault("S5")
 async def test_an_event_on_several_lines_is_put_on_one(
     upstream: ScriptedUpstream, client: AnthropicUpstream
 ) -> None:
