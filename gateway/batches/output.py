@@ -45,9 +45,8 @@ def is_success(line: Answered) -> bool:
 def output_line(batch_id: str, line: Answered, ending: Ending) -> bytes:
     response = error = None
     if line.answer is not None:
-        response = _Response(
-            line.answer.status_code, line.answer.request_id, msgspec.Raw(line.answer.reply.strip())
-        )
+        body = msgspec.Raw(msgspec.json.format(line.answer.reply, indent=-1))  # on one line
+        response = _Response(line.answer.status_code, line.answer.request_id, body)
     else:
         error = _Error(*_NOT_RUN[ending])
     line_id = f"batch_req_{batch_id.rpartition('_')[2]}{line.number:06x}"
