@@ -38,8 +38,9 @@ ABILITIES = (
     "reasoning",
     "store",
     "completions",
+    "unpriced_tools",
 )
-ANTHROPIC_ABILITIES = ("tools", "vision", "files", "json_schema", "reasoning")
+ANTHROPIC_ABILITIES = ("tools", "vision", "files", "json_schema", "reasoning", "unpriced_tools")
 """Those that can be asked for in Anthropic's dialect."""
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(?:\.[a-z0-9_]{1,64})?")
 
@@ -187,9 +188,10 @@ class Model(_Section, frozen=True, kw_only=True):
     """Tokens of prompt and answer together; a longer request goes to another model, or gets 400."""
     max_output_tokens: Positive = 4096
     abilities: tuple[str, ...] = ()
-    """Of tools, vision, audio, audio_output, files, video, json_object, json_schema, logprobs, reasoning, store and completions
-    (the legacy endpoint, with all its fields). Who asks for one that is not there is routed elsewhere, or gets 400;
-    nothing is dropped in silence."""
+    """Of tools, vision, audio, audio_output, files, video, json_object, json_schema, logprobs, reasoning, store,
+    completions (the legacy endpoint, with all its fields) and unpriced_tools (what the upstream runs and bills by use,
+    such as web search: no price book here holds such fees). Who asks for one that is not there is routed elsewhere, or
+    gets 400; nothing is dropped in silence."""
     unsupported: tuple[str, ...] = ()
     """Request fields that this model does not honour, beside those of its upstream: `seed`, `logit_bias`, ..."""
     batch_price_factor: Decimal = Decimal(1)

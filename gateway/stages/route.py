@@ -30,6 +30,7 @@ _FIELD_OF = {
         "reasoning": "reasoning_effort",
         "audio_output": "modalities",
         "store": "store",
+        "unpriced_tools": "web_search_options",
     },
     "responses": {
         "tools": "tools",
@@ -39,7 +40,12 @@ _FIELD_OF = {
         "reasoning": "reasoning",
         "store": "store",
     },
-    "messages": {"tools": "tools", "json_schema": "output_config", "reasoning": "thinking"},
+    "messages": {
+        "tools": "tools",
+        "json_schema": "output_config",
+        "reasoning": "thinking",
+        "unpriced_tools": "tools",
+    },
     "completions": {"logprobs": "logprobs"},
 }
 """In which field a caller asks for an ability; what is not here is asked for by the input itself."""

@@ -449,7 +449,7 @@ async def both_dialects(make_gateway: MakeGateway, upstream: ScriptedUpstream) -
                 size: large
                 upstream_model: claude-x
                 price: {{input: 3, output: 15, cached_input: 0.3}}
-                abilities: [tools, vision, files, reasoning]
+                abilities: [tools, vision, files, reasoning, unpriced_tools]
                 context_window: 200000
           openai:
             base_url: {upstream.url}
@@ -521,8 +521,19 @@ async def test_what_no_chat_can_say_is_routed_to_anthropics_dialect(
     assert upstream.attempts[1].body["tools"] == [search]
 
 
-async def test_an_admin_can_keep_a_tool_of_anthropics_servers_from_being_used(
-    make_gateway: MakeGateway, upstream: ScriptedUpstream
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        ("{size: large, free: true}", "'unpriced_tools'"),
+        (
+            "{size: large, free: true, abilities: [unpriced_tools], unsupported: [tools.web_search_20250305]}",
+            "'tools.web_search_20250305'",
+        ),
+    ],
+    ids=["not allowed", "but this one"],
+)
+async def test_a_tool_with_a_fee_of_its_own_is_used_only_where_an_admin_allows_it(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream, model: str, named: str
 ) -> None:
     gateway = await make_gateway(
         f"""
@@ -530,8 +541,7 @@ async def test_an_admin_can_keep_a_tool_of_anthropics_servers_from_being_used(
           anthropic:
             base_url: {upstream.url}
             dialect: anthropic
-            unsupported: [tools.web_search_20250305]
-            models: {{claude: {{size: large, free: true}}}}
+            models: {{claude: {model}}}
         """
     )
     search: Any = {"type": "web_search_20250305", "name": "web_search"}
@@ -540,7 +550,8 @@ async def test_an_admin_can_keep_a_tool_of_anthropics_servers_from_being_used(
         with pytest.raises(anthropic.BadRequestError) as refused:
             await client.messages.create(model="claude", max_tokens=5, messages=HELLO, tools=[search])
 
-    assert "'tools.web_search_20250305'" in (refused.value.api_message or "")
+    assert named in (refused.value.api_message or "")
+    assert upstream.attempts == []
 
 
 async def test_a_conversation_goes_on_at_a_server_of_the_other_dialect(

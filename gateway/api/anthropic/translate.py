@@ -192,9 +192,14 @@ def _data_url(source: bodies.Base64Source) -> str:
     return f"data:{source.media_type};base64,{source.data}"
 
 
+_BILLED_BY_USE = ("web_search_", "web_fetch_", "code_execution_")
+
+
 def _tool(tool: bodies.Tool, place: str, wishes: Wishes) -> Json | None:
     if tool.type not in (None, "custom"):
         wishes.native.add(f"tools.{tool.type[:64]}")
+        if tool.type.startswith(_BILLED_BY_USE):
+            wishes.needs.add("unpriced_tools")
         return None
     for field in ("name", "input_schema"):
         if getattr(tool, field) in (None, ""):

@@ -73,6 +73,7 @@ class ChatBody(msgspec.Struct):
     modalities: list[str] | None = None
     audio: dict[str, Any] | None = None
     store: bool | None = None
+    web_search_options: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     user: str | None = None
 
@@ -132,6 +133,8 @@ def _needs(chat: ChatBody) -> frozenset[str]:
         needs.add("audio_output")
     if chat.store:
         needs.add("store")
+    if chat.web_search_options is not None:
+        needs.add("unpriced_tools")
     for message in chat.messages:
         if isinstance(message.content, list):
             for part in message.content:

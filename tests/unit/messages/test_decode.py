@@ -551,7 +551,8 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def test_a_request_may_have_everything_at_once() -> None:
-    assert decoded(EVERYTHING).needs == {"tools", "vision", "files", "json_schema", "reasoning"}
+    needs = {"tools", "vision", "files", "json_schema", "reasoning", "unpriced_tools"}
+    assert decoded(EVERYTHING).needs == needs
 
 
 @given(st.sampled_from(places(EVERYTHING)[1:]), JSON | st.just(...))
