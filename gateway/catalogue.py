@@ -22,15 +22,18 @@ _SAID_BY_ANTHROPIC = frozenset(
     }
 )  # fmt: skip
 """Fields of a chat that can be said in Anthropic's dialect, whatever their value."""
+_NOTHING = object()
 _SAYS_NOTHING: dict[str, Any] = {
     "frequency_penalty": 0,
     "logit_bias": {},
     "modalities": ["text"],
     "n": 1,
     "presence_penalty": 0,
+    "temperature": 1,
+    "top_p": 1,
     "verbosity": "medium",
 }
-"""Values that ask for what every model does; many clients write them out."""
+"""Values that ask for what every model does; many clients write them out. They are not sent on."""
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,14 +66,14 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     def honours(self, request: Request) -> frozenset[str]:
         """Those of the request's fields that would reach the model and count there."""
-        fields = request.fields
         if self._is_native(request):
-            fields |= request.native_fields
-        elif self.dialect == "anthropic":
-            fields = frozenset(
-                [name for name in fields if _is_said_by_anthropic(name, request.body.get(name))]
-            )
-        return fields - self.refuses
+            return (request.fields | request.native_fields) - self.refuses
+        if self.dialect == "openai":
+            return request.fields - self.refuses
+        values = {name: request.body.get(name) for name in request.fields}
+        said = {name for name, value in values.items() if _is_said_by_anthropic(name, value)}
+        void = {name for name, value in values.items() if value == _SAYS_NOTHING.get(name, _NOTHING)}
+        return frozenset(said - self.refuses | void)
 
     def may_write_cache(self, request: Request) -> bool:
         """Whether the prompt may be stored at the upstream: OpenAI's do so without being asked."""
@@ -234,7 +237,7 @@ def _is_said_by_anthropic(name: str, value: Any) -> bool:
     if name == "stop":
         stops = [value] if isinstance(value, str) else value
         return all(isinstance(stop, str) and stop.strip() for stop in stops)
-    return name in _SAID_BY_ANTHROPIC or (name in _SAYS_NOTHING and value == _SAYS_NOTHING[name])
+    return name in _SAID_BY_ANTHROPIC
 
 
 def _wrong_kind(requested: str, kind: Kind, wanted: Kind) -> InvalidRequestError:

@@ -32,12 +32,13 @@ TIER = Tier(
 )
 
 
-def catalogue(dialect: str) -> Catalogue:
+def catalogue(dialect: str, *, unsupported: str = "[]") -> Catalogue:
     text = f"""
 upstreams:
   up:
     base_url: http://127.0.0.1:1/v1
     dialect: {dialect}
+    unsupported: {unsupported}
     models: {{m: {{size: cloud, free: true}}}}
 """
     return Catalogue(parse(text), lambda _: PRICE)
@@ -129,6 +130,14 @@ def test_a_field_that_survives_translation_is_honoured(field: str, value: Any) -
 )
 def test_a_field_that_would_be_dropped_is_not(field: str, value: Any) -> None:
     assert honoured(**{field: value}) == frozenset()
+
+
+def test_a_value_that_says_nothing_is_honoured_even_where_its_field_is_not() -> None:
+    (offer,) = catalogue("anthropic", unsupported="[temperature, top_p]").offers("m", TIER)
+    fields = {"temperature": 1, "top_p": 0.9}
+    request = Request(body=fields, body_bytes=1000, model="m", fields=frozenset(fields))
+
+    assert offer.honours(request) == {"temperature"}
 
 
 def test_what_reaches_a_server_as_written_is_honoured_whatever_it_is() -> None:
