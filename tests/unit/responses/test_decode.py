@@ -183,6 +183,54 @@ def test_an_output_may_be_a_list_of_texts() -> None:
     assert messages(CALL, output)[1]["content"] == [{"type": "text", "text": "sunny"}]
 
 
+def test_an_output_that_is_no_text_is_shown_by_the_user_after_all_outputs() -> None:
+    image = {"type": "input_image", "image_url": "data:,"}
+    request = decoded(
+        input=[
+            CALL,
+            {**CALL, "call_id": "c2"},
+            {**OUTPUT, "output": [image]},
+            {**OUTPUT, "call_id": "c2", "output": [{"type": "input_text", "text": "a chart"}, image]},
+            {"role": "user", "content": "Well?"},
+        ]
+    )
+
+    shown = {"type": "image_url", "image_url": {"url": "data:,"}}
+    assert request.body["messages"][1:] == [
+        {"role": "tool", "tool_call_id": "c1", "content": "The output follows as a message of the user."},
+        {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "a chart"}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "The output of c1:"},
+                shown,
+                {"type": "text", "text": "The output of c2:"},
+                shown,
+            ],
+        },
+        {"role": "user", "content": "Well?"},
+    ]
+    assert request.needs == {"vision"}
+
+
+def test_a_tools_namespace_is_a_part_of_its_name() -> None:
+    group = {"type": "namespace", "name": "mail", "description": "Letters.", "tools": [WEATHER, PATCH]}
+    request = decoded(
+        input=[{**CALL, "namespace": "mail"}, OUTPUT],
+        tools=[group, WEATHER],
+        tool_choice={"type": "function", "name": "weather", "namespace": "mail"},
+    )
+
+    body = request.body
+    assert body["messages"][0]["tool_calls"][0]["function"]["name"] == "mail__weather"
+    assert [tool[tool["type"]] for tool in body["tools"]] == [
+        {"name": "mail__weather", "description": "Letters.", "parameters": {"type": "object"}},
+        {"name": "mail__patch"},
+        {"name": "weather", "parameters": {"type": "object"}},
+    ]
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "mail__weather"}}
+
+
 def test_what_a_model_thought_is_accepted_and_read_by_no_other() -> None:
     thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "abc"}
     reference = {"type": "item_reference", "id": "rs_2"}
@@ -269,6 +317,7 @@ def test_custom_tools_and_their_calls_are_the_chats() -> None:
             {"safety_identifier": "s", "prompt_cache_key": "p"},
             set(),
         ),
+        ({"client_metadata": {"a": {"b": 1}}}, {}, set()),
         ({"metadata": {"a": "b"}, "max_tool_calls": 3, "store": False, "background": False}, {}, set()),
         ({"truncation": "disabled", "stream_options": {"include_obfuscation": True}}, {}, set()),
         ({"previous_response_id": None, "conversation": None, "prompt": None, "n": None}, {}, set()),
@@ -359,7 +408,9 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"text": {"verbosity": "loud"}}, "text.verbosity", "invalid_value"),
     ({"tools": [WEATHER, {"type": "web_search"}]}, "tools[1].type", "unsupported_value"),
     ({"tools": [{"type": "mcp", "server_label": "a"}]}, "tools[0].type", "unsupported_value"),
-    ({"tools": [{"type": "namespace", "name": "a", "tools": []}]}, "tools[0].type", "unsupported_value"),
+    ({"tools": [{"type": "namespace", "name": "a", "tools": [{"type": "shell"}]}]}, "tools[0].tools[0].type", "unsupported_value"),
+    ({"tools": [{"type": "namespace", "name": "a"}]}, "tools[0].tools", "missing_required_parameter"),
+    ({"tools": [{"type": "namespace", "name": "a", "tools": [WEATHER]}, {**WEATHER, "name": "a__weather"}]}, "tools", "invalid_value"),
     ({"tools": [{"type": "function"}]}, "tools[0].name", "missing_required_parameter"),
     ({"tools": [{**WEATHER, "parameters": 1}]}, "tools[0].parameters", "invalid_value"),
     ({"tools": [WEATHER, WEATHER]}, "tools", "invalid_value"),
@@ -427,7 +478,12 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"input": [CALL]}, "input", "invalid_value"),
     ({"input": [OUTPUT]}, "input[0].call_id", "invalid_value"),
     ({"input": [{**CALL, "arguments": {}}]}, "input[0].arguments", "invalid_value"),
-    ({"input": [CALL, {**OUTPUT, "output": [IMAGE]}]}, "input[1].output[0].type", "unsupported_value"),
+    ({"input": [CALL, {**OUTPUT, "output": [{"type": "video"}]}]}, "input[1].output[0].type", "unsupported_value"),
+    (
+        {"input": [CALL, {**OUTPUT, "output": [{"type": "input_image", "file_id": "file-1"}]}]},
+        "input[1].output[0].file_id",
+        "unsupported_value",
+    ),
 ]  # fmt: skip
 
 
@@ -470,7 +526,7 @@ def test_every_other_item_that_the_sdk_knows_is_refused_by_its_place(kind: str) 
     assert refused.value.code == "unsupported_value"
 
 
-@pytest.mark.parametrize("kind", sorted(kinds(ToolParam) - {"function", "custom"}))
+@pytest.mark.parametrize("kind", sorted(kinds(ToolParam) - {"function", "custom", "namespace"}))
 def test_every_other_tool_that_the_sdk_knows_is_refused_by_its_place(kind: str) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         decoded(tools=[WEATHER, {"type": kind}])

@@ -441,6 +441,27 @@ def test_a_custom_tools_input_has_events_of_its_own() -> None:
     ]
 
 
+def test_a_call_of_a_tool_with_a_namespace_names_both() -> None:
+    group = {
+        "type": "namespace",
+        "name": "mail",
+        "description": "d",
+        "tools": [{"type": "function", "name": "send"}],
+    }
+    body = {
+        "choices": [
+            {"message": {"tool_calls": [call(0, "{}", id="call_1", name="mail__send")["tool_calls"][0]]}}
+        ]
+    }
+
+    told = Response.model_validate_json(voice(tools=[group]).whole(body), strict=True)
+
+    [item] = told.output
+    assert item.type == "function_call"
+    assert (item.namespace, item.name) == ("mail", "send")
+    assert [tool.to_dict() for tool in told.tools] == [group]
+
+
 def test_what_is_said_after_a_call_is_another_message() -> None:
     told = answered([{"content": "One"}, call(0, "{}", id="call_1", name="one"), {"content": "Two"}])
 

@@ -93,6 +93,8 @@ class ResponsesBody(msgspec.Struct):
         | None
     ) = None
     """Told back with the reply, and not sent on."""
+    client_metadata: dict[str, Any] | None = None
+    """What a client notes of itself. Not sent on."""
     service_tier: str | None = None
     user: str | None = None
     safety_identifier: str | None = None
@@ -108,12 +110,14 @@ class FunctionCall(msgspec.Struct):
     call_id: str
     name: str
     arguments: str
+    namespace: str | None = None
 
 
 class CustomToolCall(msgspec.Struct):
     call_id: str
     name: str
     input: str
+    namespace: str | None = None
 
 
 class ToolOutput(msgspec.Struct):
@@ -175,8 +179,15 @@ class CustomTool(Tool, kw_only=True):
     format: Grammar | None = None
 
 
+class NamespaceTool(msgspec.Struct):
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    tools: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=128)]
+    description: str | None = None
+
+
 class NamedTool(msgspec.Struct):
     name: str
+    namespace: str | None = None
 
 
 class AllowedTools(msgspec.Struct):

@@ -101,15 +101,16 @@ class ReasoningItem(Item):
 
 
 class FunctionItem(Item):
-    __slots__ = ("_is_whole", "_judged", "call_id", "name")
+    __slots__ = ("_is_whole", "_judged", "call_id", "name", "namespace")
     prefix = "fc_"
     type = "function_call"
     kind = ARGUMENTS
 
-    def __init__(self, item_id: str, call_id: str, name: str) -> None:
+    def __init__(self, item_id: str, call_id: str, name: str, namespace: str | None) -> None:
         super().__init__(item_id)
         self.call_id = call_id
         self.name = name
+        self.namespace = namespace
         self.parts.append(Part(self.kind))
         self._judged = 0
         self._is_whole = False
@@ -126,7 +127,8 @@ class FunctionItem(Item):
     def told(self, status: str, *, is_new: bool = False) -> dict[str, Any]:
         text = "" if is_new else self.parts[0].text()
         head = {"id": self.id, "type": self.type, "status": status}
-        return {**head, self.kind.field: text, "call_id": self.call_id, "name": self.name}
+        told = {**head, self.kind.field: text, "call_id": self.call_id, "name": self.name}
+        return told if self.namespace is None else {**told, "namespace": self.namespace}
 
 
 class CustomItem(FunctionItem):
@@ -143,10 +145,12 @@ class CustomItem(FunctionItem):
 class Output:
     """Fed with a chat's whole message, or with its deltas in order. Never fails: nonsense is not told."""
 
-    def __init__(self, suffix: str, *, is_summarised: bool) -> None:
-        """`suffix` makes the items' ids. Reasoning is told as a summary to those who asked for one."""
+    def __init__(self, suffix: str, names: Mapping[str, tuple[str, str]], *, is_summarised: bool) -> None:
+        """`suffix` makes the items' ids; `names` knows the tools that have a namespace. Reasoning is told as a summary
+        to those who asked for one."""
         self.items: list[Item] = []
         self._suffix = suffix
+        self._names = names
         self._reasoning = SUMMARY if is_summarised else REASONING
         self._calls: dict[int, FunctionItem] = {}
 
@@ -192,7 +196,8 @@ class Output:
         if item is None or (name and call_id and call_id != item.call_id):
             kind = CustomItem if is_custom else FunctionItem
             item_id = self._id(kind)
-            item = self._calls[index] = kind(item_id, call_id or f"call_{item_id}", name)
+            namespace, name = self._names.get(name, (None, name))
+            item = self._calls[index] = kind(item_id, call_id or f"call_{item_id}", name, namespace)
             self.items.append(item)
         arguments = said.get(item.kind.field)
         if isinstance(arguments, dict):

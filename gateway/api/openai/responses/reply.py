@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from gateway.api.openai.responses.tools import namespaced
 from gateway.errors import GatewayError
 from gateway.ticket import Request
 from gateway.values import Usage
@@ -26,6 +27,11 @@ class Reply:
             **_echo(self._asked),
             "model": model,
         }
+
+    @property
+    def names(self) -> dict[str, tuple[str, str]]:
+        """Of the tools that have a namespace."""
+        return namespaced(self._asked.get("tools") or ())
 
     @property
     def wants_summary(self) -> bool:
@@ -115,8 +121,9 @@ def _format(asked: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _tool(asked: dict[str, Any]) -> dict[str, Any]:
-    defaults = {"parameters": None, "strict": None} if asked["type"] == "function" else {}
-    return {"type": asked["type"], "description": None, **defaults, **asked}
+    if asked["type"] != "function":
+        return asked
+    return {"type": "function", "description": None, "parameters": None, "strict": None, **asked}
 
 
 def _told_usage(usage: Usage | None) -> dict[str, Any] | None:

@@ -35,7 +35,7 @@ class ResponsesVoice:
 
     def __init__(self, request: Request, model: str, now_s: Callable[[], int]) -> None:
         self._reply = Reply(request, model, now_s)
-        self._output = Output(self._reply.suffix, is_summarised=self._reply.wants_summary)
+        self._output = Output(self._reply.suffix, self._reply.names, is_summarised=self._reply.wants_summary)
         self._finish_reason: str | None = None
         self._service_tier: Any = None
         self._usage: Usage | None = None
