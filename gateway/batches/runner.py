@@ -84,11 +84,9 @@ class Runner:
             return self._settings.poll_s
         if self.is_yielding:
             return _BUSY_S
-        pause_s = self._not_before - self._clock.monotonic()
-        if pause_s > 0:
-            return min(pause_s, self._settings.poll_s)
+        with_lines = self._clock.monotonic() >= self._not_before
         try:
-            task = await asyncio.to_thread(self._work.take)
+            task = await asyncio.to_thread(self._work.take, with_lines=with_lines)
         except DatabaseUnavailableError as exc:
             self._log.warning("batch.database_unavailable", error=str(exc))
             return self._settings.poll_s

@@ -96,7 +96,7 @@ class BatchWork:
         self._owner = owner
         self._lease_ms = round(lease_s * 1000)
 
-    def take(self) -> Task | None:
+    def take(self, *, with_lines: bool = True) -> Task | None:
         """The next thing to do, if there is one."""
         with self._database.reading() as connection:
             if connection.scalar(sa.select(batches.c.id).where(_is_active()).limit(1)) is None:
@@ -104,7 +104,8 @@ class BatchWork:
         now = self._clock.now_ms()
         with self._database.changing() as connection:
             _end_lines(connection, now)
-            return self._take_batch(connection, now) or self._take_line(connection, now)
+            task = self._take_batch(connection, now)
+            return task if task is not None or not with_lines else self._take_line(connection, now)
 
     def renew(self, tasks: Iterable[Task]) -> None:
         """For all of these."""

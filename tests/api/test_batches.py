@@ -575,12 +575,14 @@ async def test_at_most_so_many_lines_run_at_once_and_interactive_requests_pass_t
     assert (await ended(client, batch)).status == "completed"
 
 
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def test_two_gateways_share_a_batch_and_run_each_line_once(
-    make_gateway: MakeGateway, upstream: ScriptedUpstream
+    make_gateway: MakeGateway, upstream: ScriptedUpstream, request: pytest.FixtureRequest, kind: str
 ) -> None:
     gate = asyncio.Event()
     upstream.answers("Paris", hold={0: gate})
-    first, _second = await make_gateway(QUICK), await make_gateway(QUICK)
+    url = request.getfixturevalue("migrated_postgres_url") if kind == "postgres" else ""
+    first, _second = await make_gateway(QUICK, database_url=url), await make_gateway(QUICK, database_url=url)
     client = first.client()
 
     batch = await create(client, *(line(f"line {n}") for n in range(20)))
