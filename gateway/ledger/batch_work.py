@@ -190,7 +190,13 @@ class BatchWork:
     def answered(self, batch_id: str, *, after: int, limit: int) -> list[Answered]:
         """Lines in their order, from the one after that number."""
         query = (
-            sa.select(batch_lines)
+            sa.select(
+                batch_lines.c.number,
+                batch_lines.c.custom_id,
+                batch_lines.c.request_id,
+                batch_lines.c.status_code,
+                batch_lines.c.reply,
+            )
             .where(batch_lines.c.batch_id == batch_id, batch_lines.c.number > after)
             .order_by(batch_lines.c.number)
             .limit(limit)
