@@ -157,7 +157,7 @@ class Catalogue:
         if offer.kind == "chat":
             output_tokens = request.output_tokens
             if output_tokens is None:  # a legacy completion may ask for none: 0
-                output_tokens = min(tier.default_output_tokens, offer.max_output_tokens)
+                output_tokens = _ceiling(offer, request, tier)
         else:
             output_tokens = 0
         choices, input_bytes = request.choices, request.body_bytes
@@ -186,6 +186,13 @@ def is_auto(requested: str) -> bool:
 def policy_name(requested: str, default: str) -> str:
     """The policy in `auto:POLICY`, else the default one."""
     return requested.partition(":")[2] or default
+
+
+def _ceiling(offer: Offer, request: Request, tier: Tier) -> int:
+    """Of an answer for which no length was asked. Servers refuse what does not fit beside the prompt."""
+    room = max(1, offer.context_window - request.context_tokens)
+    wanted = request.most_output_tokens or tier.default_output_tokens
+    return min(wanted, tier.max_output_tokens, offer.max_output_tokens, room)
 
 
 def scaled(price: Price, factor: Fraction) -> Price:

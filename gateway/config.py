@@ -275,6 +275,7 @@ def shipped_tiers() -> dict[str, TierConfig]:
             tokens_per_minute=500_000,
             concurrency=32,
             requests_per_month=100_000,
+            max_output_tokens=32_768,
         ),
         "vip": TierConfig(
             priority=20,
@@ -283,7 +284,7 @@ def shipped_tiers() -> dict[str, TierConfig]:
             concurrency=256,
             budget_usd_per_month=Decimal(10_000),
             default_output_tokens=4096,
-            max_output_tokens=32_768,
+            max_output_tokens=131_072,
             max_choices=8,
         ),
     }

@@ -37,6 +37,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     wants_usage: bool = False
     """The caller asked for the usage chunk of a stream."""
     output_tokens: int | None = None
+    """A ceiling that the caller asked for: who cannot write that much may not answer."""
+    most_output_tokens: int | None = None
+    """A ceiling that his dialect makes him name: the plan and the model may lower it."""
     choices: int = 1
     needs: frozenset[str] = frozenset()
     """Abilities and forms without which it cannot be honoured."""

@@ -75,6 +75,11 @@ class Dispatch:
                     attempts.remove(attempt)
                 if exc.caller_error is not None:
                     raise _blamed(exc) from exc
+            except (GatewayError, ClientGoneError):
+                raise
+            except Exception:
+                attempt.outcome = "failed"  # a fault of ours is on the house
+                raise
             finally:
                 attempt.ended = self._clock.monotonic()
                 ticket.upstream_s += attempt.ended - attempt.began

@@ -615,3 +615,13 @@ async def _lines(reply: httpx.Response) -> AsyncIterator[str]:
     raw = b"".join([piece async for piece in reply.aiter_bytes()])
     for line in raw.decode().split("\n"):
         yield line
+
+
+async def test_a_ceiling_that_must_be_named_is_lowered_to_what_plan_and_model_allow(
+    gateway: RunningGateway, client: anthropic.AsyncAnthropic, upstream: ScriptedUpstream
+) -> None:
+    reply = await client.messages.create(model="small", max_tokens=64_000, messages=HELLO, timeout=30)
+
+    assert text_of(reply) == "Paris"
+    [attempt] = upstream.attempts
+    assert attempt.body["max_tokens"] < 4_096  # a part of small's context window is the prompt's

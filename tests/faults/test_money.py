@@ -7,6 +7,7 @@ import openai
 import pytest
 
 from gateway.limits.contract import Ask, Scope
+from gateway.upstreams.contract import Reply, UpstreamCall
 from gateway.values import Limits, NanoUSD
 from tests.fixtures.gateway import MakeGateway, RunningGateway
 from tests.fixtures.scripted_upstream import ScriptedUpstream
@@ -208,3 +209,29 @@ async def test_counters_that_are_lost_come_back_from_the_ledger(
     await gateway.app.limits_client.execute("FLUSHALL")
 
     assert await held(gateway, "loser", budget) == 0
+
+
+class _Faulty:
+    """An upstream's adapter with a bug."""
+
+    name = "local"
+
+    async def complete(self, call: UpstreamCall) -> Reply:
+        raise KeyError("no such form")
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_fault_of_ours_is_an_error_with_an_id_and_never_on_the_callers_bill(
+    gateway: RunningGateway,
+) -> None:
+    gateway.app.pool._members["local"].upstream = _Faulty()  # type: ignore[assignment]
+
+    async with gateway.http() as http:
+        reply = await http.post("/v1/chat/completions", json={"model": "small", "messages": HELLO})
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal_error")
+    assert "no such form" not in reply.text
+    [entry] = await gateway.entries()
+    assert (entry.cost, entry.outcome) == (0, "failed")

@@ -50,7 +50,7 @@ class MessagesDecoder:
             body_bytes=text_bytes(len(raw), chat["messages"]),
             model=body.model,
             is_stream=bool(body.stream),
-            output_tokens=body.max_tokens,
+            most_output_tokens=body.max_tokens,
             needs=frozenset(wishes.needs),
             fields=fields_of(chat),
             native_fields=frozenset(wishes.native | _unknown(native, MessagesBody)),

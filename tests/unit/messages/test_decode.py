@@ -64,7 +64,7 @@ def test_a_plain_question_is_the_same_question_in_a_chat() -> None:
         "max_tokens": 100,
     }
     assert request.native == body_of()
-    assert (request.output_tokens, request.is_stream) == (100, False)
+    assert (request.output_tokens, request.most_output_tokens, request.is_stream) == (None, 100, False)
     assert not request.wishes
 
 
