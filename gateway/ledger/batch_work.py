@@ -355,7 +355,7 @@ def _set(connection: sa.Connection, batch_id: str, **values: Any) -> None:
     connection.execute(sa.update(batches).where(batches.c.id == batch_id).values(values))
 
 
-def _answered(row: sa.Row[Any]) -> Answered:
+def _answered(row: sa.Row[*tuple[Any, ...]]) -> Answered:
     if row.status_code is None:
         return Answered(row.number, row.custom_id, None)
     answer = Answer(request_id=row.request_id, status_code=row.status_code, reply=bytes(row.reply))
