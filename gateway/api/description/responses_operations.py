@@ -82,8 +82,10 @@ RESPONSES = (
         description="What a chat completion does, in the words of OpenAI's newer API, for every chat model. Nothing is kept: "
         "each request brings the whole conversation as `input`, every reply says `store: false`, and "
         "`previous_response_id`, `conversation`, `prompt`, `background` and `store: true` get 400, as do references to "
-        "items of an earlier answer and tools that OpenAI's servers run. Reasoning items are accepted and not sent on, "
-        "because no chat model reads them. A model's reasoning comes as a `summary` if `reasoning.summary` asks for one, "
+        "items of an earlier answer and tools that OpenAI's servers run. Clients that refer to earlier items by themselves "
+        "must be told `store: false`. Reasoning items are accepted and not sent on, because no chat model reads them. "
+        "An output of a tool that is no text is shown to the model as a message of the user, and a tool's namespace as "
+        "part of its name. A model's reasoning comes as a `summary` if `reasoning.summary` asks for one, "
         "else as `content`. A stream ends with `response.completed` or `response.incomplete`; one that broke, with "
         "`response.failed` and `error`.",
         request=ResponsesBody,

@@ -4,6 +4,8 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai.types.responses import ToolParam
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 from openai.types.responses.response_input_item_param import ResponseInputItemParam
@@ -12,6 +14,7 @@ from typing_extensions import get_type_hints
 from gateway.api.openai.responses.body import ResponsesBody
 from gateway.api.openai.responses.decode import ResponsesDecoder
 from gateway.api.openai.responses.refusals import NOT_HERE
+from gateway.api.openai.responses.voice import ResponsesVoice
 from gateway.errors import InvalidRequestError
 from gateway.ticket import Request
 
@@ -408,10 +411,13 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"text": {"verbosity": "loud"}}, "text.verbosity", "invalid_value"),
     ({"tools": [WEATHER, {"type": "web_search"}]}, "tools[1].type", "unsupported_value"),
     ({"tools": [{"type": "mcp", "server_label": "a"}]}, "tools[0].type", "unsupported_value"),
-    ({"tools": [{"type": "namespace", "name": "a", "tools": [{"type": "shell"}]}]}, "tools[0].tools[0].type", "unsupported_value"),
-    ({"tools": [{"type": "namespace", "name": "a"}]}, "tools[0].tools", "missing_required_parameter"),
-    ({"tools": [{"type": "namespace", "name": "a", "tools": [WEATHER]}, {**WEATHER, "name": "a__weather"}]}, "tools", "invalid_value"),
+    ({"tools": [{"type": "namespace", "name": "a", "description": "d", "tools": [{"type": "shell"}]}]}, "tools[0].tools[0].type", "unsupported_value"),
+    ({"tools": [{"type": "namespace", "name": "a", "description": "d"}]}, "tools[0].tools", "missing_required_parameter"),
+    ({"tools": [{"type": "namespace", "name": "a", "description": "d", "tools": [WEATHER]}, {**WEATHER, "name": "a__weather"}]}, "tools", "invalid_value"),
     ({"tools": [{"type": "function"}]}, "tools[0].name", "missing_required_parameter"),
+    ({"tools": [{"name": "a"}]}, "tools[0].type", "missing_required_parameter"),
+    ({"input": [user({"text": "a"})]}, "input[0].content[0].type", "missing_required_parameter"),
+    ({"input": [user({"type": {}})]}, "input[0].content[0].type", "invalid_value"),
     ({"tools": [{**WEATHER, "parameters": 1}]}, "tools[0].parameters", "invalid_value"),
     ({"tools": [WEATHER, WEATHER]}, "tools", "invalid_value"),
     ({"tools": [{**WEATHER, "defer_loading": True}]}, "tools[0].defer_loading", "unsupported_value"),
@@ -547,3 +553,60 @@ def test_fields_that_redirect_a_call_are_the_callers_own_words_within_his_conten
     schema = {"type": "object", "properties": {"api_base": {"type": "string"}}}
 
     assert decoded(tools=[{**WEATHER, "parameters": schema}]).needs == {"tools"}
+
+
+WORDS = sorted(
+    {
+        "type",
+        "role",
+        "user",
+        "assistant",
+        "content",
+        "text",
+        "name",
+        "id",
+        "tools",
+        "function",
+        "custom",
+        "namespace",
+    }
+    | {
+        "input_text",
+        "input_image",
+        "image_url",
+        "message",
+        "function_call",
+        "function_call_output",
+        "call_id",
+    }
+    | {
+        "output",
+        "arguments",
+        "format",
+        "json_schema",
+        "schema",
+        "effort",
+        "summary",
+        "allowed_tools",
+        "mode",
+        "auto",
+    }
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 30) | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(ResponsesBody.__struct_fields__), JSON, max_size=6))
+def test_whatever_comes_is_understood_or_refused(fields: dict[str, Any]) -> None:
+    try:
+        request = decoded(**fields)
+    except InvalidRequestError:
+        return
+
+    told = ResponsesVoice(request, "m", lambda: 0)
+
+    assert told.whole({"choices": [{"message": {"content": "a"}}]})

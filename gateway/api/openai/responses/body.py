@@ -101,6 +101,10 @@ class ResponsesBody(msgspec.Struct):
     prompt_cache_key: str | None = None
 
 
+class Typed(msgspec.Struct):
+    type: str
+
+
 class Message(msgspec.Struct):
     role: Literal["user", "assistant", "system", "developer"]
     content: str | list[dict[str, Any]]
@@ -181,8 +185,8 @@ class CustomTool(Tool, kw_only=True):
 
 class NamespaceTool(msgspec.Struct):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    description: str
     tools: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=128)]
-    description: str | None = None
 
 
 class NamedTool(msgspec.Struct):

@@ -96,8 +96,9 @@ class Conversation:
         self._unanswered.pop(output.call_id, None)
 
     def _parts(self, parts: list[dict[str, Any]], role: str, at: str) -> list[Part]:
-        self.needs.update(need for part in parts if (need := MEDIA.get(part.get("type", ""))) is not None)
-        return [read_part(part, role, f"{at}[{i}]") for i, part in enumerate(parts)]
+        said = [read_part(part, role, f"{at}[{i}]") for i, part in enumerate(parts)]
+        self.needs |= {MEDIA[part["type"]] for part in said if part["type"] in MEDIA}
+        return said
 
 
 class _Turn:

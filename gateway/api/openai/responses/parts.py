@@ -3,20 +3,28 @@
 from collections.abc import Callable
 from typing import Any
 
-from gateway.api.openai.responses.body import AudioPart, FilePart, ImagePart, RefusalPart, TextPart, read
+from gateway.api.openai.responses.body import (
+    AudioPart,
+    FilePart,
+    ImagePart,
+    RefusalPart,
+    TextPart,
+    Typed,
+    read,
+)
 from gateway.api.openai.responses.refusals import unsupported
 from gateway.errors import InvalidRequestError
 
 Part = dict[str, Any]
 
 _TEXTS = ("input_text", "output_text")
-MEDIA = {"input_image": "vision", "input_file": "files", "input_audio": "audio"}
-"""What a model must be able to read, by type of part."""
+MEDIA = {"image_url": "vision", "file": "files", "input_audio": "audio"}
+"""What a model must be able to do to read a chat's part of this type."""
 
 
 def read_part(part: Part, role: str, at: str) -> Part:
     """Raises InvalidRequestError for one that a message of this role cannot hold."""
-    kind = part.get("type")
+    kind = read(part, Typed, at).type
     if kind in _TEXTS:
         text = read(part, TextPart, at)
         return _marked({"type": "text", "text": text.text}, text.prompt_cache_breakpoint)
@@ -24,9 +32,7 @@ def read_part(part: Part, role: str, at: str) -> Part:
         return {"type": "refusal", "refusal": read(part, RefusalPart, at).refusal}
     if kind in _READERS and role == "user":
         return _READERS[kind](part, at)
-    raise unsupported(
-        f"A message of role {role!r} cannot hold a part of type {str(kind)[:64]!r}.", f"{at}.type"
-    )
+    raise unsupported(f"A message of role {role!r} cannot hold a part of type {kind[:64]!r}.", f"{at}.type")
 
 
 def as_list(content: Any) -> list[Part]:
@@ -61,7 +67,7 @@ def _audio(part: Part, at: str) -> Part:
     return {"type": "input_audio", "input_audio": read(part, AudioPart, at).input_audio}
 
 
-_READERS: dict[Any, Callable[[Part, str], Part]] = {
+_READERS: dict[str, Callable[[Part, str], Part]] = {
     "input_image": _image,
     "input_file": _file,
     "input_audio": _audio,

@@ -12,6 +12,7 @@ from gateway.api.openai.responses.body import (
     NamedTool,
     NamespaceTool,
     Tool,
+    Typed,
     read,
 )
 from gateway.api.openai.responses.refusals import unsupported
@@ -82,7 +83,7 @@ def _each(tools: Sequence[dict[str, Any]]) -> Iterable[tuple[Key, dict[str, Any]
 def _tool(
     tool: dict[str, Any], at: str, *, namespace: str | None = None, about: str | None = None
 ) -> tuple[Key, dict[str, Any]]:
-    kind = tool.get("type")
+    kind = read(tool, Typed, at).type
     asked: Tool
     fields: dict[str, Any]
     if kind == "function":
@@ -148,19 +149,19 @@ def _choice(choice: str | dict[str, Any] | None, offered: dict[Key, Any]) -> Any
 
 
 def _known(named: dict[str, Any], offered: dict[Key, Any], at: str) -> Key:
-    kind = named.get("type")
+    kind = read(named, Typed, at).type
     if kind not in ("function", "custom"):
         raise _not_ours(kind, f"{at}.type")
     tool = read(named, NamedTool, at)
-    key = (str(kind), full_name(tool.namespace, tool.name))
+    key = (kind, full_name(tool.namespace, tool.name))
     if key not in offered:
         raise InvalidRequestError(f"Tool choice {tool.name[:64]!r} not found in 'tools'.", param=at)
     return key
 
 
-def _not_ours(kind: Any, at: str) -> InvalidRequestError:
+def _not_ours(kind: str, at: str) -> InvalidRequestError:
     return unsupported(
-        f"Tools of type {str(kind)[:64]!r} run on OpenAI's servers. Here the model calls only your own: "
+        f"Tools of type {kind[:64]!r} run on OpenAI's servers. Here the model calls only your own: "
         "'function' and 'custom'.",
         at,
     )
