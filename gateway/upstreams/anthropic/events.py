@@ -4,9 +4,11 @@ from typing import Any
 
 import msgspec
 
+from gateway.upstreams.anthropic.mend import loaded, mended_event
 from gateway.upstreams.anthropic.reply import Block, encoded, finish_reason, legacy_reason, refusal
 from gateway.upstreams.anthropic.usage import Tally, chat_usage
 from gateway.upstreams.contract import Event, UpstreamError
+from gateway.upstreams.normalise import Head
 from gateway.upstreams.stream import Heard
 from gateway.upstreams.transport import BLAMES_REQUEST, NOT_JSON, OVERLOADED, Transport
 from gateway.values import Usage
@@ -61,8 +63,9 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 class MessageReader:
     """Passes events on as they are. One for each stream."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, head: Head) -> None:
         self._transport = transport
+        self._head = head
         self._tally = Tally()
 
     def read(self, data: bytes, events: list[Event]) -> Heard:
@@ -77,13 +80,7 @@ class MessageReader:
             return "bad"
 
     def reported(self, error: Any) -> UpstreamError:
-        """Its type stands for a status."""
-        kind = error.get("type") if isinstance(error, dict) else None
-        status = _STATUS_OF.get(kind) if isinstance(kind, str) else None
-        if status is None:
-            return self._transport.failure("refused", "it reported an error", may_have_charged=True)
-        blame = self._transport.caller_error({"error": error}) if status in BLAMES_REQUEST else None
-        return self._transport.refusal(status, caller_error=blame)
+        return reported(self._transport, error)
 
     def _tell(self, event: _Event, data: bytes, events: list[Event]) -> bool:
         """False for one that is not of this dialect."""
@@ -98,7 +95,7 @@ class MessageReader:
             written = f"{delta.text or ''}{delta.thinking or ''}{delta.partial_json or ''}"
         events.append(
             Event(
-                data=data.replace(b"\n", b" "),
+                data=mended_event(event.type, data.replace(b"\n", b" "), self._head),
                 usage=self._count(event),
                 text=written,
                 finish_reason=finish_reason(delta.stop_reason) if delta is not None else None,
@@ -110,28 +107,28 @@ class MessageReader:
     def _count(self, event: _Event) -> Usage | None:
         """The usage, once the upstream has said what came out."""
         if event.message is not None:
-            self._tally.add(_loaded(event.message.usage))
+            self._tally.add(loaded(event.message.usage))
         if event.usage is msgspec.UNSET or event.type != "message_delta":
             return None
-        self._tally.add(_loaded(event.usage))
+        self._tally.add(loaded(event.usage))
         return self._tally.usage()
 
 
 class ChatReader(MessageReader):
     """Tells them as chunks."""
 
-    def __init__(self, transport: Transport, *, created: int, is_legacy: bool) -> None:
-        super().__init__(transport)
-        self._created = created
+    def __init__(self, transport: Transport, head: Head, *, is_legacy: bool) -> None:
+        super().__init__(transport, head)
         self._is_legacy = is_legacy
-        self._head = b""
+        self._opening = b""
+        """Of every chunk, once the message has begun."""
         self._calls: dict[int, _Call] = {}
         """By the index of the block."""
 
     def _tell(self, event: _Event, _data: bytes, events: list[Event]) -> bool:
         if event.type == "message_start":
             return self._begin(event, events)
-        if not self._head:
+        if not self._opening:
             return False
         if event.type == "content_block_delta":
             return event.delta is not None and self._continue(event.index, event.delta, events)
@@ -147,13 +144,13 @@ class ChatReader(MessageReader):
         if event.message is None:
             return False
         self._count(event)
-        head = {
-            "id": event.message.id,
+        opening = {
+            "id": event.message.id or f"chatcmpl-{self._head.id}",
             "object": "chat.completion.chunk",
-            "created": self._created,
-            "model": event.message.model,
+            "created": self._head.created,
+            "model": event.message.model or self._head.model,
         }
-        self._head = msgspec.json.encode(head)[:-1]
+        self._opening = msgspec.json.encode(opening)[:-1]
         events.append(Event(data=self._chunk({"role": "assistant", "content": "", "refusal": None})))
         return True
 
@@ -204,11 +201,21 @@ class ChatReader(MessageReader):
         usage = self._count(event)
         if usage is not None:
             told = msgspec.json.encode({"choices": [], "usage": chat_usage(usage)})
-            events.append(Event(data=self._head + b"," + told[1:], usage=usage, is_usage_only=True))
+            events.append(Event(data=self._opening + b"," + told[1:], usage=usage, is_usage_only=True))
 
     def _chunk(self, delta: Json, reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return self._head + b"," + msgspec.json.encode({"choices": [choice]})[1:]
+        return self._opening + b"," + msgspec.json.encode({"choices": [choice]})[1:]
+
+
+def reported(transport: Transport, error: Any) -> UpstreamError:
+    """An error inside a 200: its type stands for a status."""
+    kind = error.get("type") if isinstance(error, dict) else None
+    status = _STATUS_OF.get(kind) if isinstance(kind, str) else None
+    if status is None:
+        return transport.failure("refused", "it reported an error", may_have_charged=True)
+    blame = transport.caller_error({"error": error}) if status in BLAMES_REQUEST else None
+    return transport.refusal(status, caller_error=blame)
 
 
 class _Call:
@@ -220,10 +227,3 @@ class _Call:
         self.number = number
         self.block = block
         self.has_arguments = False
-
-
-def _loaded(raw: msgspec.Raw) -> Any:
-    try:
-        return msgspec.json.decode(raw)
-    except NOT_JSON:
-        return None

@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.upstreams.anthropic.usage import Tally, chat_usage
 from gateway.upstreams.contract import Reply
+from gateway.upstreams.normalise import Head
 
 Json = dict[str, Any]
 
@@ -62,13 +63,13 @@ def read_reply(body: Any) -> tuple[Message, Reply]:
     )
 
 
-def completion(message: Message, reply: Reply, *, created: int, is_legacy: bool) -> Json:
+def completion(message: Message, reply: Reply, head: Head, *, is_legacy: bool) -> Json:
     """`is_legacy`: of a caller who knows functions but no tools."""
     body: Json = {
-        "id": message.id,
+        "id": message.id or f"chatcmpl-{head.id}",
         "object": "chat.completion",
-        "created": created,
-        "model": message.model,
+        "created": head.created,
+        "model": message.model or head.model,
         "choices": [
             {
                 "index": 0,

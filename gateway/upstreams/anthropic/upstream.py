@@ -10,10 +10,12 @@ import msgspec
 from gateway.clock import Clock
 from gateway.config import Upstream as UpstreamConfig
 from gateway.upstreams.anthropic.chat import UntranslatableError, read_chat
-from gateway.upstreams.anthropic.events import ChatReader, MessageReader
+from gateway.upstreams.anthropic.events import ChatReader, MessageReader, reported
+from gateway.upstreams.anthropic.mend import mended_message
 from gateway.upstreams.anthropic.reply import completion, read_reply
 from gateway.upstreams.anthropic.request import message_request
 from gateway.upstreams.contract import Event, Reply, UpstreamCall
+from gateway.upstreams.normalise import Head
 from gateway.upstreams.stream import read_stream
 from gateway.upstreams.transport import Transport
 
@@ -46,22 +48,25 @@ class AnthropicUpstream:
             call = _with_betas(call)
         body = await self._transport.ask(call, _PATH)
         if isinstance(body, dict) and (error := body.get("error")):
-            raise MessageReader(self._transport).reported(error)
+            raise reported(self._transport, error)
         try:
             message, reply = read_reply(body)
         except (msgspec.ValidationError, RecursionError) as exc:
             what = "its reply is not what was asked for"
             raise self._transport.failure("invalid", what, may_have_charged=True) from exc
-        if not is_chat:
-            return reply
-        told = completion(message, reply, created=self._now(), is_legacy=is_legacy)
+        head = self._head(call)
+        if is_chat:
+            told = completion(message, reply, head, is_legacy=is_legacy)
+        else:
+            told = mended_message(body, head)
         return msgspec.structs.replace(reply, body=told)
 
     def stream(self, call: UpstreamCall) -> AsyncGenerator[list[Event], None]:
-        reader = MessageReader(self._transport)
+        head = self._head(call)
+        reader = MessageReader(self._transport, head)
         if call.form == "chat":
             call, is_legacy = self._translated(call)
-            reader = ChatReader(self._transport, created=self._now(), is_legacy=is_legacy)
+            reader = ChatReader(self._transport, head, is_legacy=is_legacy)
         else:
             call = _with_betas(call)
         return read_stream(self._transport, call, _PATH, reader)
@@ -84,8 +89,12 @@ class AnthropicUpstream:
             what = "it cannot be asked this"
             raise self._transport.failure("untranslatable", what, status=400, caller_error=blame) from exc
 
-    def _now(self) -> int:
-        return self._clock.now_ms() // 1000
+    def _head(self, call: UpstreamCall) -> Head:
+        return Head(
+            id=call.reservation.request_id.removeprefix("req_"),
+            created=self._clock.now_ms() // 1000,
+            model=str(call.body["model"]),
+        )
 
 
 def _with_betas(call: UpstreamCall) -> UpstreamCall:

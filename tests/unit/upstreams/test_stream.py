@@ -8,6 +8,7 @@ import pytest
 
 from gateway.upstreams.anthropic.events import ChatReader
 from gateway.upstreams.contract import UpstreamError
+from gateway.upstreams.normalise import Head
 from gateway.upstreams.stream import read_stream
 from tests.fixtures.upstream_calls import a_call
 
@@ -61,7 +62,7 @@ class FakeTransport:
 
 async def heard(*events: dict[str, Any] | bytes) -> FakeExchange:
     transport: Any = FakeTransport(*events)
-    reader = ChatReader(transport, created=1, is_legacy=False)
+    reader = ChatReader(transport, Head("1", 1, "m"), is_legacy=False)
     async for _ in read_stream(transport, a_call(is_stream=True), "/messages", reader):
         pass
     assert transport.exchange.is_closed
