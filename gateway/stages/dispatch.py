@@ -73,7 +73,7 @@ class Dispatch:
                 attempt.outcome = "failed"
                 if not exc.may_have_charged and attempt in attempts:
                     attempts.remove(attempt)
-                if exc.caller_error is not None:
+                if exc.caller_error is not None and exc.kind != "untranslatable":
                     raise _blamed(exc) from exc
             except (GatewayError, ClientGoneError):
                 raise
@@ -83,6 +83,8 @@ class Dispatch:
             finally:
                 attempt.ended = self._clock.monotonic()
                 ticket.upstream_s += attempt.ended - attempt.began
+        if errors and errors[-1].kind == "untranslatable":
+            raise _blamed(errors[-1]) from errors[-1]
         raise _exhausted(ticket, errors)
 
     async def _try(

@@ -282,6 +282,23 @@ async def test_what_turns_out_to_be_untranslatable_costs_nothing_and_names_its_p
     assert await gateway.entries() == []
 
 
+async def test_what_one_model_cannot_be_asked_is_asked_of_the_next(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    dear = "{size: large, price: {input: 9, output: 9}, abilities: [files], context_window: 200000}"
+    other = f"\n  other:\n    base_url: {upstream.url}\n    models: {{gpt: {dear}}}\n"
+    gateway = await make_gateway(config(upstream) + other)
+    archive = "data:application/zip;base64," + base64.b64encode(b"PK").decode()
+    part: Any = {"type": "file", "file": {"file_data": archive, "filename": "a.zip"}}
+
+    reply = await gateway.client().chat.completions.create(
+        model="auto:cheapest", messages=[{"role": "user", "content": [part]}]
+    )
+
+    assert reply.model == "gpt"
+    assert [entry.model for entry in await gateway.entries()] == ["gpt"]
+
+
 async def test_a_schema_and_an_image_reach_the_model(
     gateway: RunningGateway, upstream: ScriptedUpstream
 ) -> None:
