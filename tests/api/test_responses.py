@@ -22,7 +22,7 @@ upstreams:
         size: small
         price: {{input: 1, output: 2}}
         context_window: 4096
-        max_output_tokens: 1024
+        max_output_tokens: 2048
         abilities: [tools, json_schema, reasoning]
   anthropic:
     base_url: {url}
@@ -258,6 +258,38 @@ async def test_a_refusal_is_told_as_one(gateway: RunningGateway, upstream: Scrip
     assert item.type == "message"
     assert [part.to_dict() for part in item.content] == [{"type": "refusal", "refusal": "I cannot."}]
     assert "response.refusal.done" in [event.type async for event in stream]
+
+
+@DIALECTS
+async def test_reasoning_comes_as_the_summary_that_was_asked_for(
+    gateway: RunningGateway, upstream: ScriptedUpstream, model: str
+) -> None:
+    upstream.answers("Paris", message={"reasoning_content": "Hm."}, output_tokens=4)
+    ask = client(gateway).responses
+    wish: Any = {"effort": "low", "summary": "auto"}
+
+    reply = await ask.create(model=model, input="hi", reasoning=wish)
+    async with ask.stream(model=model, input="hi", reasoning=wish) as stream:
+        kinds = [event.type async for event in stream]
+
+    assert [item.type for item in reply.output] == ["reasoning", "message"]
+    assert reply.output[0].to_dict()["summary"] == [{"type": "summary_text", "text": "Hm."}]
+    assert reply.output_text == "Paris"
+    assert "response.reasoning_summary_text.delta" in kinds
+
+
+async def test_a_custom_tool_is_called_with_text(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+    custom = {"index": 0, "id": "call_1", "type": "custom", "custom": {"name": "patch", "input": "+ a"}}
+    upstream.answers(message={"tool_calls": [custom]}, finish_reason="tool_calls", output_tokens=3)
+    tools: Any = [{"type": "custom", "name": "patch"}]
+
+    reply = await client(gateway).responses.create(model="small", input="hi", tools=tools)
+    stream = await client(gateway).responses.create(model="small", input="hi", tools=tools, stream=True)
+
+    [item] = reply.output
+    assert item.type == "custom_tool_call"
+    assert (item.name, item.input, item.call_id) == ("patch", "+ a", "call_1")
+    assert "response.custom_tool_call_input.done" in [event.type async for event in stream]
 
 
 @DIALECTS
