@@ -22,7 +22,8 @@ _FORBIDDEN = frozenset(
 """Fields by which other gateways let a caller redirect a call, or say who he is. Here only the key says that."""
 
 _MENTIONS_FORBIDDEN = re.compile(b'"(?:' + b"|".join(sorted(name.encode() for name in _FORBIDDEN)) + b')"')
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
+_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+"""A string without an end is one too: looked for from each of its quotes again, it would take hours."""
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 """Of tokens that were asked for."""
@@ -77,6 +78,11 @@ def refuse_forbidden(raw: bytes, body: dict[str, Any], *, open_content: Set[str]
             todo += [(f"{name}.{key}", inner) for key, inner in value.items()]
         elif isinstance(value, list):
             todo += [(f"{name}.{index}", inner) for index, inner in enumerate(value)]
+
+
+def mentions(raw: bytes, *names: str) -> bool:
+    """Whether the body may hold a field of one of these names. What is written with escapes may be any of them."""
+    return b"\\u" in raw or any(b'"%b"' % name.encode() in raw for name in names)
 
 
 def cache_wishes(headers: Mapping[bytes, bytes]) -> tuple[bool, bool]:

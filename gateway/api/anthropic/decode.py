@@ -10,7 +10,7 @@ from gateway.api.anthropic.blocks import Wishes
 from gateway.api.anthropic.bodies import MessagesBody, PromptBody
 from gateway.api.anthropic.stream import NOT_IN_IDS
 from gateway.api.anthropic.translate import chat_of
-from gateway.api.bodies import cache_wishes, invalid, read_object, refuse_forbidden
+from gateway.api.bodies import cache_wishes, invalid, mentions, read_object, refuse_forbidden
 from gateway.api.media import text_bytes
 from gateway.api.openai.decode import fields_of
 from gateway.config import ABILITIES
@@ -54,7 +54,7 @@ class MessagesDecoder:
             needs=frozenset(wishes.needs),
             fields=fields_of(chat),
             native_fields=frozenset(wishes.native | _unknown(native, MessagesBody)),
-            writes_prompt_cache=b'"cache_control"' in raw,
+            writes_prompt_cache=mentions(raw, "cache_control"),
             is_deterministic=body.temperature == 0,
             skips_cache=skips_cache,
             stores_cache=stores_cache,

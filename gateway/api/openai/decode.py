@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from gateway.api.bodies import Count, cache_wishes, invalid, read_object, refuse_forbidden
+from gateway.api.bodies import Count, cache_wishes, invalid, mentions, read_object, refuse_forbidden
 from gateway.api.media import text_bytes
 from gateway.errors import InvalidRequestError
 from gateway.ticket import Request
@@ -107,7 +107,7 @@ class ChatDecoder:
             choices=chat.n or 1,
             needs=_needs(chat),
             fields=fields_of(body),
-            writes_prompt_cache=b'"cache_control"' in raw or b'"prompt_cache_breakpoint"' in raw,
+            writes_prompt_cache=mentions(raw, "cache_control", "prompt_cache_breakpoint"),
             is_deterministic=chat.temperature == 0 or chat.seed is not None,
             skips_cache=skips_cache,
             stores_cache=stores_cache,

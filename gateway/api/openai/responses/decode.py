@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.bodies import cache_wishes, invalid, read_object, refuse_forbidden
+from gateway.api.bodies import cache_wishes, invalid, mentions, read_object, refuse_forbidden
 from gateway.api.media import text_bytes
 from gateway.api.openai.decode import fields_of
 from gateway.api.openai.responses.body import JsonObjectFormat, JsonSchemaFormat, ResponsesBody
@@ -57,7 +57,7 @@ class ResponsesDecoder:
             output_tokens=asked.max_output_tokens,
             needs=_needs(body) | conversation.needs,
             fields=fields,
-            writes_prompt_cache=b'"prompt_cache_breakpoint"' in raw,
+            writes_prompt_cache=mentions(raw, "prompt_cache_breakpoint"),
             is_deterministic=asked.temperature == 0,
             skips_cache=skips_cache,
             stores_cache=stores_cache,
