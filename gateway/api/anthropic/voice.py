@@ -9,6 +9,7 @@ from gateway.api.anthropic.errors import error_body
 from gateway.api.anthropic.stream import Blocks, Json, frame
 from gateway.errors import GatewayError
 from gateway.upstreams.contract import Event
+from gateway.upstreams.numbers import decoded
 from gateway.upstreams.usage import read_usage
 from gateway.values import Usage
 
@@ -38,7 +39,7 @@ class NativeVoice:
     def _frame(self, event: Event) -> bytes:
         data = event.data
         if event.name == "message_start":
-            said = msgspec.json.decode(data)
+            said = decoded(msgspec.json.decode, data)
             data = msgspec.json.encode({**said, "message": {**said["message"], "model": self._model}})
         return b"event: " + event.name.encode() + b"\ndata: " + data + b"\n\n"
 
@@ -87,7 +88,7 @@ class ChatVoice:
         frames = self._begin()
         for event in events:
             self._usage = event.usage or self._usage
-            choice = _first(msgspec.json.decode(event.data))
+            choice = _first(decoded(msgspec.json.decode, event.data))
             self._absorb(_dict(choice.get("delta")))
             self._conclude(choice)
         return frames + self._blocks.frames()

@@ -8,6 +8,7 @@ import msgspec
 from gateway.api.openai.chat import broken
 from gateway.errors import GatewayError
 from gateway.upstreams.contract import Event
+from gateway.upstreams.numbers import decoded
 
 _REASONS = frozenset({"stop", "length", "content_filter"})
 
@@ -32,7 +33,7 @@ class CompletionVoice:
     def events(self, events: Sequence[Event]) -> list[bytes]:
         frames = []
         for event in events:
-            chunk = _decode(event.data)
+            chunk = decoded(_decode, event.data)
             self._head = self._head or self._named(chunk.id, chunk.created)
             if event.usage is not None and isinstance(chunk.usage, msgspec.Raw):
                 self._usage = chunk.usage

@@ -10,6 +10,7 @@ from gateway.api.openai.responses.reply import Reply
 from gateway.errors import GatewayError
 from gateway.ticket import Request
 from gateway.upstreams.contract import Event
+from gateway.upstreams.numbers import decoded
 from gateway.upstreams.usage import read_usage
 from gateway.values import Usage
 
@@ -66,7 +67,7 @@ class ResponsesVoice:
         for event in events:
             if event.usage is not None:
                 self._usage = event.usage
-            self._absorb(_decode(event.data))
+            self._absorb(decoded(_decode, event.data))
             self._tell()
         return self._taken()
 
