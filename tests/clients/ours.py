@@ -33,9 +33,9 @@ upstreams:
         abilities: [tools, vision, audio, files, json_object, json_schema, logprobs, store]
         context_window: 1047576
         max_output_tokens: 32768
-      gpt-5-mini:
+      gpt-5.1:
         size: medium
-        price: {{input: 0.25, cached_input: 0.025, output: 2}}
+        price: {{input: 1.25, cached_input: 0.125, output: 10}}
         abilities: [tools, vision, json_object, json_schema, reasoning]
         context_window: 400000
         max_output_tokens: 128000

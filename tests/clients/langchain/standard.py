@@ -71,7 +71,8 @@ class TestChatCompletions(_OverOurs):
         return _whole(ChatOpenAI(**params), "Explain tides.", is_stream=stream)
 
     def invoke_with_cache_read_input(self, *, stream: bool = False) -> AIMessage:
-        return _whole(ChatOpenAI(**self.chat_model_params), "word " * 1500, is_stream=stream)
+        prompt = " ".join(str(number) for number in range(1500))
+        return _whole(ChatOpenAI(**self.chat_model_params), prompt, is_stream=stream)
 
 
 class TestResponses(_OverOurs):

@@ -182,9 +182,8 @@ def _() -> None:
 
 @cases.case("batches: a file that is none fails, and says where")
 def _() -> None:
-    file = client.files.create(file=("batch.jsonl", b"not json\n"), purpose="batch")
-
     try:
+        file = client.files.create(file=("batch.jsonl", b"not json\n"), purpose="batch")
         batch = client.batches.create(
             input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
         )
