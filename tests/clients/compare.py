@@ -19,6 +19,7 @@ from gateway import __version__
 from gateway.app import StoreUrls
 from gateway.limits.embedded import EmbeddedStore
 from tests.clients import table
+from tests.clients.litellm_proxy.server import litellm_proxy, version
 from tests.clients.ours import our_gateway
 from tests.clients.suites import SUITES, Report, Suite, Target, run
 from tests.fixtures.obliging_upstream import ObligingUpstream
@@ -49,8 +50,6 @@ async def reports(server: str, suites: Sequence[Suite]) -> list[Report]:
 def _serving(server: str, folder: Path, upstream: ObligingUpstream) -> AbstractAsyncContextManager[Target]:
     if server == OURS:
         return ours(folder, upstream)
-    from tests.clients.litellm_proxy import litellm_proxy
-
     return litellm_proxy(folder, upstream)
 
 
@@ -63,11 +62,7 @@ async def _told(server: str, suite: Suite, target: Target) -> Report:
 async def main(names: Sequence[str], servers: Sequence[str]) -> None:
     suites = [suite for suite in SUITES if not names or suite.name in names]
     columns = {server: await reports(server, suites) for server in servers}
-    versions = {OURS: __version__}
-    if PEER in servers:
-        from tests.clients.litellm_proxy import VERSION
-
-        versions[PEER] = VERSION
+    versions = {OURS: __version__, PEER: version()}
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     page = table.page(columns, versions, today)
     if len(suites) == len(SUITES) and len(servers) == 2:

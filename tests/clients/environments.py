@@ -66,15 +66,18 @@ def locked(client: str) -> Iterator[None]:
 
 
 def _make(folder: Path, requirements: Path) -> None:
+    """The requirements are complete: what they ask for themselves stands beside them."""
     shutil.rmtree(folder, ignore_errors=True)
     uv = shutil.which("uv") or ROOT / ".venv" / "bin" / "uv"
     if not Path(uv).exists():
         ask([sys.executable, "-m", "venv", str(folder)])
-        ask([str(folder / "bin" / "pip"), "install", "--quiet", "--requirement", str(requirements)])
+        pip = str(folder / "bin" / "pip")
+        ask([pip, "install", "--quiet", "--no-deps", "--requirement", str(requirements)])
         return
     ask([str(uv), "venv", "--quiet", "--python", sys.executable, str(folder)])
     python = str(folder / "bin" / "python")
-    ask([str(uv), "pip", "install", "--quiet", "--python", python, "--requirement", str(requirements)])
+    quietly = ("--quiet", "--no-deps", "--python", python)
+    ask([str(uv), "pip", "install", *quietly, "--requirement", str(requirements)])
 
 
 def ask(command: list[str], *, folder: Path = ROOT, timeout_s: float = 300) -> None:
