@@ -6,6 +6,7 @@ Knows no dialect. An upstream is not trusted: it is never followed elsewhere, un
 import asyncio
 import contextlib
 import math
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -32,6 +33,11 @@ OVERLOADED = 529
 """Anthropic's own, and by now others' too."""
 BLAMES_REQUEST = frozenset({400, 404, 413, 422})
 _BLAME_CAPS = (("message", 1000), ("param", 200), ("code", 100))
+_OF_KEYS = re.compile(
+    r"(invalid|incorrect|expired|missing)[ _-]api[ _-]?key|api[ _-]?key[ _-](is |has )?(not valid|invalid|expired|not found)",
+    re.IGNORECASE,
+)
+"""Some refuse a wrong key with 400."""
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding bytes that nobody has vouched for may raise."""
 
@@ -68,6 +74,9 @@ class Transport:
         self.in_flight = 0
         self._clock = clock
         self._api_key = api_key
+        host = URL(config.base_url).host or ""
+        # A bare name of a host may be any word.
+        self._names = (host,) if "." in host else (f"//{host}", f"{host}:")
         self._encode = msgspec.json.Encoder().encode
         self._urls: dict[str, URL] = {}
         self._session: aiohttp.ClientSession | None = None
@@ -194,10 +203,16 @@ class Transport:
         error = body.get("error") if isinstance(body, dict) else None
         if not isinstance(error, dict) or not isinstance(error.get("message"), str):
             return None
-        kept = {field: error[field][:cap] for field, cap in _BLAME_CAPS if isinstance(error.get(field), str)}
-        if self._api_key and any(self._api_key in text for text in kept.values()):
+        said = {field: error[field] for field, _ in _BLAME_CAPS if isinstance(error.get(field), str)}
+        # Before anything is cut off: half of a key is no less a secret.
+        if any(self._is_ours(text) for text in said.values()):
             return None
-        return kept
+        return {field: said[field][:cap] for field, cap in _BLAME_CAPS if field in said}
+
+    def _is_ours(self, text: str) -> bool:
+        """It speaks of our key or of where the server stands: neither is the caller's fault, or business."""
+        is_told = (self._api_key and self._api_key in text) or any(name in text for name in self._names)
+        return bool(is_told or _OF_KEYS.search(text))
 
     def translate(self, exc: aiohttp.ClientError | OSError, *, was_sent: bool) -> UpstreamError:
         """The client's exceptions as ours."""

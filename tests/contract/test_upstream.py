@@ -324,10 +324,19 @@ async def test_an_upstream_that_blames_us_is_not_quoted(
         b'{"error": "text"}',
         b'{"error": {"message": 5}}',
         b'{"error": {"message": "key sk-CANARY-1 may not"}}',
+        b'{"error": {"message": "' + b"x" * 990 + b'sk-CANARY-1"}}',
+        b'{"error": {"message": "bad", "code": "sk-CANARY-1"}}',
+        b'{"error": {"message": "127.0.0.1 is too small for this"}}',
+        b'{"error": {"message": "API key not valid. Please pass a valid API key."}}',
+        b'{"error": {"message": "refused", "code": "invalid_api_key"}}',
         b'{"error": {"message": "' + b"x" * 70_000 + b'"}}',
         b"[" * 100_000,
     ],
-    ids=["html", "empty", "list", "text", "number", "our key", "huge", "deep"],
+    ids=[
+        *("html", "empty", "list", "text", "number"),
+        *("our key", "half of our key", "our key as code", "our host", "a key is wrong", "so says its code"),
+        *("huge", "deep"),
+    ],
 )
 async def test_only_a_plain_explanation_is_quoted(
     upstream: ScriptedUpstream, client: Upstream, body: bytes
@@ -337,6 +346,16 @@ async def test_only_a_plain_explanation_is_quoted(
     error = await failure(client.complete(a_call()))
 
     assert (error.kind, error.status, error.caller_error) == ("refused", 400, None)
+
+
+async def test_a_field_of_the_callers_that_is_called_api_key_may_be_spoken_of(
+    upstream: ScriptedUpstream, client: Upstream
+) -> None:
+    upstream.refuses(400, message="Invalid schema for function 'login': api_key has no type.")
+
+    error = await failure(client.complete(a_call()))
+
+    assert error.caller_error is not None
 
 
 async def test_a_field_of_the_explanation_that_is_no_text_is_left_out(
