@@ -19,6 +19,9 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 _ADDED = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
 _CLASSES = ("input", "cached_input", "cache_write", "cache_write_1h", "output", "reasoning")
 
+_MAX_CODES = 200
+_OTHER = "other"
+
 
 class _Counter:
     """Counts by label values."""
@@ -110,6 +113,7 @@ class Metrics(Collector):
         self._degraded = _Counter(
             "weighbridge_degraded", "Times a part was missing and a lesser one stood in", ["part"]
         )
+        self._codes: set[str] = set()
         self.in_flight = 0
         self.journal_unshipped = 0
         self.log_lines_dropped = 0
@@ -130,7 +134,9 @@ class Metrics(Collector):
         self._cost.add((model,), cost)
 
     def refused(self, code: str) -> None:
-        self._refusals.add((code,))
+        """Some codes are an upstream's own, which may be anything: beyond so many they are one."""
+        self._codes.add(code if len(self._codes) < _MAX_CODES else _OTHER)
+        self._refusals.add((code if code in self._codes else _OTHER,))
 
     def attempted(self, upstream: str, outcome: str) -> None:
         self._attempts.add((upstream, outcome))
