@@ -94,6 +94,15 @@ async def test_another_tenants_file_is_as_one_that_does_not_exist(gateway: Runni
             {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "1"},
             "expires_after.seconds",
         ),
+        (
+            LINES,
+            {
+                "purpose": "batch",
+                "expires_after[anchor]": "created_at",
+                "expires_after[seconds]": "000003600" + "9" * 30,
+            },
+            "expires_after.seconds",
+        ),
         (LINES, {"purpose": "b" * 2000}, "purpose"),
     ],
 )
@@ -193,6 +202,8 @@ async def test_a_tenant_has_room_for_so_much_until_he_deletes(make_gateway: Make
         ("limit=0", "limit"),
         ("limit=10001", "limit"),
         ("limit=x", "limit"),
+        ("limit=000000001000000", "limit"),
+        ("limit=1" + "0" * 5000, "limit"),
         ("order=up", "order"),
         ("after=%00", "after"),
         ("purpose=%00", "purpose"),

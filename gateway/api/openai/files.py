@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from gateway.api.openai.paging import is_name, page_of, paged
+from gateway.api.openai.paging import is_name, number_in, page_of, paged
 from gateway.api.upload import Form, read_form, too_large
 from gateway.config import Batches
 from gateway.errors import InvalidRequestError, NotFoundError, QuotaExhaustedError
@@ -166,12 +166,10 @@ def _ttl_s(fields: dict[str, str]) -> int | None:
         return None
     if fields.get("expires_after[anchor]") != "created_at":
         raise InvalidRequestError("`expires_after[anchor]` is 'created_at'.", param="expires_after.anchor")
-    seconds = fields.get("expires_after[seconds]", "")
-    if not (
-        seconds.isascii() and seconds.isdigit() and _SHORTEST_TTL_S <= int(seconds[:9]) <= _LONGEST_TTL_S
-    ):
+    seconds = number_in(fields.get("expires_after[seconds]", ""), _SHORTEST_TTL_S, _LONGEST_TTL_S)
+    if seconds is None:
         raise InvalidRequestError(
             f"`expires_after[seconds]` is a number from {_SHORTEST_TTL_S} to {_LONGEST_TTL_S}.",
             param="expires_after.seconds",
         )
-    return int(seconds)
+    return seconds

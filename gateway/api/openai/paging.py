@@ -17,10 +17,16 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def number_in(text: str, least: int, most: int) -> int | None:
+    """None for what is no such number, written plainly."""
+    is_plain = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+    return int(text) if is_plain and least <= int(text) <= most else None
+
+
 def page_of(request: Request[Any, Any, Any], *, usual: int, largest: int) -> Page:
     query = request.query_params
-    limit = query.get("limit", str(usual))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= largest):
+    limit = number_in(query.get("limit", str(usual)), 1, largest)
+    if limit is None:
         raise InvalidRequestError(f"`limit` is a number from 1 to {largest}.", param="limit")
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
@@ -28,7 +34,7 @@ def page_of(request: Request[Any, Any, Any], *, usual: int, largest: int) -> Pag
     after = query.get("after")
     if after is not None and not is_name(after):
         raise InvalidRequestError("`after` is the id of the last object that you have seen.", param="after")
-    return Page(after=after, limit=int(limit), is_ascending=order == "asc")
+    return Page(after=after, limit=limit, is_ascending=order == "asc")
 
 
 def paged(rows: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
