@@ -11,6 +11,8 @@ from gateway.ledger.price_book import PriceBook
 from gateway.ledger.views import iso
 from gateway.upstreams.pool import UpstreamPool
 
+_LAST_ID = 2**63 - 1
+
 
 def system_handlers(pool: UpstreamPool, prices: PriceBook, accounts: Accounts) -> list[HTTPRouteHandler]:
     @get("/admin/upstreams")
@@ -42,7 +44,8 @@ def system_handlers(pool: UpstreamPool, prices: PriceBook, accounts: Accounts) -
 
     @get("/admin/audit", sync_to_thread=True)
     def list_audit(
-        limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100, before: FromQuery[int | None] = None
+        limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+        before: Annotated[int | None, QueryParameter(ge=1, le=_LAST_ID)] = None,
     ) -> list[dict[str, Any]]:
         return [
             {

@@ -1,19 +1,65 @@
 """The admin listener's description, which Litestar makes from its handlers: as JSON, and as our own page."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from litestar import Request
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 
+from gateway.api.description.document import components, refused
+from gateway.api.description.operation import READING, WRITING
 from gateway.api.description.page import page
+from gateway.api.description.refusals import REFUSALS, Error, Refusal
+from gateway.api.description.schemas import Schemas
+
+_REFUSALS: Mapping[int, Sequence[Refusal]] = {
+    **REFUSALS,
+    409: (Refusal("invalid_request_error", "already_exists", "There is one of this name already."),),
+}
+_ALSO = {"/finance/spend": "text/csv"}
+"""What else an operation answers with, if it is asked to."""
+_OPEN = ("/healthz", "/readyz", "/metrics")
 
 
-class PagePlugin(OpenAPIRenderPlugin):
+class _Json(JsonRenderPlugin):
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return super().render(request, with_refusals(openapi_schema))
+
+
+class _Page(OpenAPIRenderPlugin):
     """Instead of Litestar's pages, which have the browser fetch scripts from elsewhere."""
 
     def render(self, _request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        return page(openapi_schema, json_path="/schema/openapi.json")
+        return page(with_refusals(openapi_schema), json_path="/schema/openapi.json")
 
 
 def admin_pages() -> list[OpenAPIRenderPlugin]:
-    return [PagePlugin(path="/"), JsonRenderPlugin(path="/openapi.json")]
+    return [_Page(path="/"), _Json(path="/openapi.json")]
+
+
+def with_refusals(document: dict[str, Any]) -> dict[str, Any]:
+    """Litestar knows neither our shape of an error nor which refusals there are."""
+    ours = components(["openai"], _REFUSALS, Schemas([Error]))
+    theirs = document.get("components", {})
+    merged = {name: {**theirs.get(name, {}), **made} for name, made in ours.items()}
+    merged["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    paths = {
+        path: item
+        if path in _OPEN
+        else {method: _with_refusals(operation, _ALSO.get(path)) for method, operation in item.items()}
+        for path, item in document["paths"].items()
+    }
+    return {**document, "paths": paths, "components": {**theirs, **merged}}
+
+
+def _with_refusals(operation: dict[str, Any], also: str | None) -> dict[str, Any]:
+    good = {status: reply for status, reply in operation["responses"].items() if status.startswith("2")}
+    if also:
+        [reply] = good.values()
+        good = {"200": {**reply, "content": {**reply["content"], also: {"schema": {"type": "string"}}}}}
+    statuses = (*READING, 403, *(WRITING if "requestBody" in operation else ()))
+    return {
+        **operation,
+        "security": [{"bearer": []}],
+        "responses": {**good, **refused("openai", sorted({*statuses, 408, 413}))},
+    }

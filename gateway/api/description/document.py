@@ -4,17 +4,19 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from gateway.api.anthropic.errors import error_body
 from gateway.api.description.headers import ALWAYS, BILLED, MEANINGS, REFUSED, WAITING
-from gateway.api.description.operation import Operation, Parameter, Schema
-from gateway.api.description.refusals import REFUSALS, TITLES, AnthropicError, Error
+from gateway.api.description.operation import Operation, Parameter, Schema, Shape
+from gateway.api.description.refusals import REFUSALS, TITLES, AnthropicError, Error, Refusal
 from gateway.api.description.samples import samples
 from gateway.api.description.schemas import Schemas
+from gateway.errors import GatewayError, QuotaExhaustedError
 
-_SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
+_SECURITY: Mapping[Shape, list[dict[str, list[str]]]] = {
     "openai": [{"bearer": []}],
     "anthropic": [{"apiKey": []}, {"bearer": []}],
 }
-_SHAPES = {"openai": Error, "anthropic": AnthropicError}
+_SHAPES: Mapping[Shape, type] = {"openai": Error, "anthropic": AnthropicError}
 _COMES_BACK = frozenset({409, 429, 503})
 """Refusals that say when to try again."""
 
@@ -37,22 +39,34 @@ def document(operations: Sequence[Operation], *, title: str, version: str) -> di
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
         "paths": paths,
         "components": {
-            "schemas": schemas.components,
-            "responses": {
-                f"{shape}-{status}": _refusal(shape, status, schemas)
-                for shape in shapes
-                for status in sorted(REFUSALS)
-            },
-            "headers": {
-                name: {"description": meaning, "schema": {"type": "string"}}
-                for name, meaning in MEANINGS.items()
-            },
+            **components(shapes, REFUSALS, schemas),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
             },
         },
     }
+
+
+def components(
+    shapes: Sequence[Shape], refusals: Mapping[int, Sequence[Refusal]], schemas: Schemas
+) -> dict[str, dict[str, Any]]:
+    """What operations refer to. `schemas` has those of the shapes."""
+    return {
+        "schemas": schemas.components,
+        "responses": {
+            f"{shape}-{status}": _refusal(shape, status, refusals[status], schemas)
+            for shape in shapes
+            for status in sorted(refusals)
+        },
+        "headers": {
+            name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in MEANINGS.items()
+        },
+    }
+
+
+def refused(shape: Shape, statuses: Sequence[int]) -> dict[str, Any]:
+    return {str(status): {"$ref": f"#/components/responses/{shape}-{status}"} for status in sorted(statuses)}
 
 
 def _schemas(operation: Operation) -> list[Schema]:
@@ -74,10 +88,7 @@ def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
                 str(status): {"description": meaning, "headers": _headers(ALWAYS)}
                 for status, meaning in operation.also.items()
             },
-            **{
-                str(status): {"$ref": f"#/components/responses/{operation.shape}-{status}"}
-                for status in sorted(operation.refusals)
-            },
+            **refused(operation.shape, operation.refusals),
         },
     }
     if operation.description:
@@ -123,14 +134,15 @@ def _success(operation: Operation, schemas: Schemas) -> dict[str, Any]:
             reply["example"] = operation.response_example
         made["content"] = {operation.response_media: reply}
     if operation.event is not None:
-        stream: dict[str, Any] = {"schema": {"type": "string"}, "x-event-schema": schemas[operation.event]}
+        # OpenAPI 3.1 has no word for the events of a stream.
+        stream: dict[str, Any] = {"x-event-schema": schemas[operation.event]}
         if operation.event_example:
             stream["example"] = operation.event_example
         made.setdefault("content", {})["text/event-stream"] = stream
     return made
 
 
-def _refusal(shape: str, status: int, schemas: Schemas) -> dict[str, Any]:
+def _refusal(shape: Shape, status: int, refusals: Sequence[Refusal], schemas: Schemas) -> dict[str, Any]:
     headers = (*ALWAYS, *REFUSED, *(WAITING if status in _COMES_BACK else ()))
     return {
         "description": f"{TITLES[status]}.",
@@ -141,9 +153,9 @@ def _refusal(shape: str, status: int, schemas: Schemas) -> dict[str, Any]:
                 "examples": {
                     refusal.code: {
                         "summary": refusal.meaning,
-                        "value": _refusal_body(shape, status, refusal.code),
+                        "value": _refusal_body(shape, status, refusal),
                     }
-                    for refusal in REFUSALS[status]
+                    for refusal in refusals
                 },
             }
         },
@@ -151,10 +163,10 @@ def _refusal(shape: str, status: int, schemas: Schemas) -> dict[str, Any]:
     }
 
 
-def _refusal_body(shape: str, status: int, code: str) -> dict[str, Any]:
-    [refusal] = [each for each in REFUSALS[status] if each.code == code]
+def _refusal_body(shape: Shape, status: int, refusal: Refusal) -> dict[str, Any]:
     if shape == "anthropic":
-        return {"type": "error", "error": {"type": refusal.type, "message": refusal.meaning}}
+        kind = QuotaExhaustedError if refusal.code == "insufficient_quota" else GatewayError
+        return error_body(kind(refusal.meaning, code=refusal.code, status=status))
     return {"error": {"message": refusal.meaning, "type": refusal.type, "param": None, "code": refusal.code}}
 
 

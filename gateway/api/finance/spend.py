@@ -38,7 +38,7 @@ def finance_handlers(ledger: SqlLedger, catch_up: Callable[[], Awaitable[None]])
             name = f"spend-{'-'.join(query.by)}.csv"
             return Response(
                 as_csv(rows, query.by),
-                media_type="text/csv; charset=utf-8",
+                media_type="text/csv",
                 headers={"content-disposition": f'attachment; filename="{name}"'},
             )
         return Response({"by": query.by, "rows": as_records(rows), "total": totals(rows)})
