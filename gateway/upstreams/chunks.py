@@ -3,7 +3,6 @@
 Nearly every chunk is as it should be: it is decoded once, and its bytes pass as they are. Only another is taken apart.
 """
 
-from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,6 +22,7 @@ from gateway.upstreams.normalise import (
     mend_logprobs,
     mended_usage,
 )
+from gateway.upstreams.numbers import decoded
 from gateway.upstreams.usage import MAX_TOKENS, read_usage
 from gateway.values import Usage
 
@@ -118,7 +118,6 @@ class _TextChunk(msgspec.Struct, gc=False):
 _decode_chat = msgspec.json.Decoder(_Chunk).decode
 _decode_text = msgspec.json.Decoder(_TextChunk).decode
 _decode_any = msgspec.json.Decoder().decode
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Chunks:
@@ -204,7 +203,9 @@ class Chunks:
         return Event(data=data, text=text, finish_reason=reason, usage=usage)
 
     def _mended(self, data: bytes) -> Event | None:
-        body = _fields(data)
+        body = decoded(_decode_any, data)
+        if not isinstance(body, dict):
+            raise msgspec.ValidationError("a chunk is an object")
         if body.get("error"):
             raise ReportedError(body["error"])
         given = body.get("choices")
@@ -282,15 +283,6 @@ class Chunks:
             return {"index": index, "text": "", "logprobs": None, "finish_reason": "stop"}
         reason = "tool_calls" if self._calls[index] else "stop"
         return {"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}
-
-
-def _fields(data: bytes) -> dict[str, Any]:
-    """One by one, so that nonsense in one (a number that no computer holds) spoils nothing else."""
-    fields: dict[str, Any] = {}
-    for name, raw in _decode_fields(data).items():
-        with suppress(msgspec.DecodeError):
-            fields[name] = _decode_any(raw)
-    return fields
 
 
 def _called(calls: list[_Call]) -> str:

@@ -270,6 +270,17 @@ def test_a_legacy_completion_is_mended_likewise() -> None:
     assert events[-1].is_usage_only
 
 
+def test_a_number_that_no_computer_holds_spoils_only_itself() -> None:
+    odd = (
+        b'{"choices": [{"delta": {"content": "Paris", "weight": 1e999}}], "usage": {"prompt_tokens": 1e999}}'
+    )
+
+    event = Chunks("chat", HEAD).read(odd)
+
+    assert event is not None
+    assert (event.text, event.usage) == ("Paris", None)
+
+
 def test_an_error_is_no_chunk() -> None:
     with pytest.raises(ReportedError) as caught:
         Chunks("chat", HEAD).read(b'{"error": {"message": "no"}}')
