@@ -16,10 +16,14 @@ _FORBIDDEN = frozenset(
         "failure_callback", "mock_response", "fallbacks", "context_window_fallbacks", "deployment_id", "azure_endpoint",
         "aws_access_key_id", "aws_secret_access_key", "aws_bedrock_runtime_endpoint", "vertex_credentials",
         "litellm_embedding_config", "litellm_params", "litellm_metadata", "model_list", "input_cost_per_token",
-        "output_cost_per_token", "user_config", "tier", "tenant", "budget",
+        "output_cost_per_token", "user_config", "tier", "tenant", "budget", "models", "route", "provider", "plugins", "preset",
+        "kv_transfer_params", "data_sources",
     }
 )  # fmt: skip
 """Fields by which other gateways let a caller redirect a call, or say who he is. Here only the key says that."""
+
+_DEARER = frozenset({"priority", "scale", "fast", "ultrafast"})
+"""Service tiers that cost more for each token than any price book here knows."""
 
 _MENTIONS_FORBIDDEN = re.compile(b'"(?:' + b"|".join(sorted(name.encode() for name in _FORBIDDEN)) + b')"')
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
@@ -78,6 +82,15 @@ def refuse_forbidden(raw: bytes, body: dict[str, Any], *, open_content: Set[str]
             todo += [(f"{name}.{key}", inner) for key, inner in value.items()]
         elif isinstance(value, list):
             todo += [(f"{name}.{index}", inner) for index, inner in enumerate(value)]
+
+
+def refuse_dearer(service_tier: Any) -> None:
+    if isinstance(service_tier, str) and service_tier in _DEARER:
+        raise InvalidRequestError(
+            f"There is no price here for the 'service_tier' {service_tier!r}; leave it out.",
+            code="unsupported_parameter",
+            param="service_tier",
+        )
 
 
 def mentions(raw: bytes, *names: str) -> bool:

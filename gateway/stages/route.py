@@ -30,7 +30,6 @@ _FIELD_OF = {
         "reasoning": "reasoning_effort",
         "audio_output": "modalities",
         "store": "store",
-        "unpriced_tools": "web_search_options",
     },
     "responses": {
         "tools": "tools",
@@ -44,11 +43,13 @@ _FIELD_OF = {
         "tools": "tools",
         "json_schema": "output_config",
         "reasoning": "thinking",
-        "unpriced_tools": "tools",
     },
     "completions": {"logprobs": "logprobs"},
 }
 """In which field a caller asks for an ability; what is not here is asked for by the input itself."""
+
+_UNPRICED = ("web_search_options", "context_management", "mcp_servers", "container")
+"""Fields other than `tools` that ask for what is billed by use."""
 
 
 class Route:
@@ -178,4 +179,7 @@ def explain(error: NoCandidateError, request: Request) -> GatewayError:
 
 
 def _field(ability: str, request: Request) -> str:
+    if ability == "unpriced_tools":
+        asked = request.body if request.native is None else request.native
+        return next((name for name in _UNPRICED if asked.get(name) is not None), "tools")
     return _FIELD_OF.get(request.endpoint, {}).get(ability, request.input_field)

@@ -42,6 +42,8 @@ class MessagesDecoder:
         wishes = Wishes()
         chat = chat_of(body, wishes)
         chat |= _sampling(body, wishes)
+        if _is_unpriced(native):
+            wishes.needs.add("unpriced_tools")
         skips_cache, stores_cache = cache_wishes(headers)
         return Request(
             endpoint="messages",
@@ -145,6 +147,18 @@ def _unknown(native: dict[str, Any], kind: type[PromptBody]) -> set[str]:
         name = min(mistaken)
         raise InvalidRequestError(f"Unknown parameter: {name!r}.", code="unknown_parameter", param=name)
     return {name[:64] for name in unknown}
+
+
+def _is_unpriced(native: dict[str, Any]) -> bool:
+    """It asks for what is billed beside the answer's own tokens: servers' tools, containers, summaries of the prompt."""
+    if native.get("mcp_servers") or native.get("container"):
+        return True
+    management = native.get("context_management")
+    edits = management.get("edits") if isinstance(management, dict) else None
+    return any(
+        isinstance(edit, dict) and not str(edit.get("type")).startswith("clear_")
+        for edit in (edits if isinstance(edits, list) else ())
+    )
 
 
 def _is_void(name: str, value: Any) -> bool:

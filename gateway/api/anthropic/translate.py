@@ -192,13 +192,14 @@ def _data_url(source: bodies.Base64Source) -> str:
     return f"data:{source.media_type};base64,{source.data}"
 
 
-_BILLED_BY_USE = ("web_search_", "web_fetch_", "code_execution_")
+_RUN_BY_CALLERS = ("bash_", "text_editor_", "computer_", "memory_", "tool_search_tool_")
+"""Others run on Anthropic's servers, which bill for their use, or for each turn that the model takes between them."""
 
 
 def _tool(tool: bodies.Tool, place: str, wishes: Wishes) -> Json | None:
     if tool.type not in (None, "custom"):
         wishes.native.add(f"tools.{tool.type[:64]}")
-        if tool.type.startswith(_BILLED_BY_USE):
+        if not tool.type.startswith(_RUN_BY_CALLERS):
             wishes.needs.add("unpriced_tools")
         return None
     for field in ("name", "input_schema"):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from gateway.api.bodies import cache_wishes, invalid, read_object, refuse_forbidden
+from gateway.api.bodies import cache_wishes, invalid, read_object, refuse_dearer, refuse_forbidden
 from gateway.api.openai.chat import ChatVoice
 from gateway.api.openai.completion_voice import CompletionVoice
 from gateway.api.openai.decode import ChatBody, StreamOptions
@@ -99,6 +99,7 @@ class CompletionsDialect(OpenAIDialect):
 
 
 def _check(body: dict[str, Any], asked: CompletionBody) -> None:
+    refuse_dearer(body.get("service_tier"))
     if body.get("max_completion_tokens") is not None:
         raise InvalidRequestError(
             "Unknown parameter: 'max_completion_tokens'; the ceiling of a legacy completion is `max_tokens`.",

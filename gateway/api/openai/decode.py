@@ -5,7 +5,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from gateway.api.bodies import Count, cache_wishes, invalid, mentions, read_object, refuse_forbidden
+from gateway.api.bodies import (
+    Count,
+    cache_wishes,
+    invalid,
+    mentions,
+    read_object,
+    refuse_dearer,
+    refuse_forbidden,
+)
 from gateway.api.media import text_bytes
 from gateway.errors import InvalidRequestError
 from gateway.ticket import Request
@@ -55,6 +63,8 @@ class ChatBody(msgspec.Struct):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    best_of: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    """No field of OpenAI's chats, but of some servers': each is written and billed."""
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
@@ -91,6 +101,7 @@ class ChatDecoder:
             chat = self._chat.decode(raw)
         except msgspec.ValidationError as exc:
             raise invalid(str(exc)) from exc
+        refuse_dearer(body.get("service_tier"))
         if chat.max_tokens is not None and chat.max_completion_tokens not in (None, chat.max_tokens):
             raise InvalidRequestError(
                 "`max_tokens` and `max_completion_tokens` name different ceilings; send one.",
@@ -104,7 +115,7 @@ class ChatDecoder:
             is_stream=bool(chat.stream),
             wants_usage=bool(chat.stream and chat.stream_options and chat.stream_options.include_usage),
             output_tokens=chat.max_completion_tokens or chat.max_tokens,
-            choices=chat.n or 1,
+            choices=max(chat.n or 1, chat.best_of or 1),
             needs=_needs(chat),
             fields=fields_of(body),
             writes_prompt_cache=mentions(raw, "cache_control", "prompt_cache_breakpoint"),
@@ -117,6 +128,11 @@ class ChatDecoder:
 def fields_of(body: dict[str, Any]) -> frozenset[str]:
     """Those of a chat body that not every upstream honours. What is null is not asked for."""
     return frozenset([name for name, value in body.items() if name not in _EVERYWHERE and value is not None])
+
+
+def _is_own(tool: dict[str, Any]) -> bool:
+    """The caller runs it himself; others run on the upstream, and are billed by use."""
+    return tool.get("type", "function") in ("function", "custom")
 
 
 def _needs(chat: ChatBody) -> frozenset[str]:
@@ -133,7 +149,7 @@ def _needs(chat: ChatBody) -> frozenset[str]:
         needs.add("audio_output")
     if chat.store:
         needs.add("store")
-    if chat.web_search_options is not None:
+    if chat.web_search_options is not None or not all(map(_is_own, chat.tools or ())):
         needs.add("unpriced_tools")
     for message in chat.messages:
         if isinstance(message.content, list):

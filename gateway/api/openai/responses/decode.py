@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.bodies import cache_wishes, invalid, mentions, read_object, refuse_forbidden
+from gateway.api.bodies import cache_wishes, invalid, mentions, read_object, refuse_dearer, refuse_forbidden
 from gateway.api.media import text_bytes
 from gateway.api.openai.decode import fields_of
 from gateway.api.openai.responses.body import JsonObjectFormat, JsonSchemaFormat, ResponsesBody
@@ -36,6 +36,7 @@ class ResponsesDecoder:
         refuse_forbidden(raw, native, open_content=_OPEN_CONTENT)
         refuse_unsupported(native)
         refuse_reasoning(native.get("reasoning"))
+        refuse_dearer(native.get("service_tier"))
         try:
             asked = self._decoder.decode(raw)
         except msgspec.ValidationError as exc:

@@ -25,7 +25,7 @@ MOVED: Mapping[str, str] = {
     "function_call": "tool_choice",
     "logprobs": "top_logprobs",
 }
-_CHATS_ONLY = frozenset({"n", "modalities", "audio", "prediction", "web_search_options"})
+_CHATS_ONLY = frozenset({"n", "best_of", "modalities", "audio", "prediction", "web_search_options"})
 
 
 class MovedParameterError(InvalidRequestError):
