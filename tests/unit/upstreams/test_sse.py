@@ -1,5 +1,6 @@
 """The event-stream parser: the grammar, any chunking of it, and its limits."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -37,6 +38,22 @@ _STREAMS = st.lists(st.tuples(_LINES, _ENDS), max_size=30).map(
 def parse(*chunks: bytes) -> list[bytes]:
     parser = EventStreamParser()
     return [event for chunk in chunks for event in parser.feed(chunk)]
+
+
+def by_the_grammar(stream: bytes) -> list[bytes]:
+    """The specification, all at once and without bounds; an event without data is none in the dialects that we speak."""
+    lines = re.split(rb"\r\n|\n|\r", stream.removeprefix(b"\xef\xbb\xbf"))
+    events: list[bytes] = []
+    data = b""
+    for line in lines[:-1]:  # the last one has no end
+        name, colon, value = line.partition(b":")
+        if not line:
+            if data.removesuffix(b"\n"):
+                events.append(data.removesuffix(b"\n"))
+            data = b""
+        elif name == b"data":
+            data += (value.removeprefix(b" ") if colon else b"") + b"\n"
+    return events
 
 
 def drip(parser: EventStreamParser, stream: bytes) -> None:
@@ -81,6 +98,32 @@ def test_however_a_stream_is_cut_the_same_events_come_out(stream: bytes, cuts: l
     chunks = [stream[start:end] for start, end in pairwise(places)]
 
     assert parse(*chunks) == parse(*(bytes([byte]) for byte in stream)) == parse(stream)
+
+
+@given(stream=_STREAMS | st.binary(max_size=40), cuts=st.lists(st.integers(min_value=0, max_value=400)))
+def test_the_events_are_those_of_the_grammar(stream: bytes, cuts: list[int]) -> None:
+    places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
+
+    assert parse(*(stream[start:end] for start, end in pairwise(places))) == by_the_grammar(stream)
+
+
+@given(
+    events=st.lists(st.text(alphabet="aü€😀: {}", min_size=1), min_size=1, max_size=5),
+    cuts=st.lists(st.integers(0, 200)),
+    end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    noise=st.sampled_from([b"", b": ping", b"event: x", b"id: 1"]),
+)
+def test_a_cut_inside_a_character_or_a_line_end_loses_nothing(
+    events: list[str], cuts: list[int], end: bytes, noise: bytes
+) -> None:
+    stream = b"".join(
+        (noise + end if noise else b"") + b"data: " + event.encode() + end + end for event in events
+    )
+    places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
+
+    found = parse(*(stream[start:stop] for start, stop in pairwise(places)))
+
+    assert [event.decode() for event in found] == events
 
 
 @given(events=st.lists(st.binary(min_size=1).filter(lambda data: not {10, 13} & set(data))))
