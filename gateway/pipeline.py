@@ -12,6 +12,7 @@ from gateway.clock import Clock
 from gateway.entries import entry, hit_entry
 from gateway.errors import UpstreamFailedError
 from gateway.exchange import Exchange
+from gateway.hops import hops_of
 from gateway.ledger.idempotency import StoredReply
 from gateway.report import Report
 from gateway.stages.admit import Admit
@@ -65,6 +66,7 @@ class Pipeline:
         """
         stages = self._stages
         with self._report.following(ticket):
+            ticket.hops = hops_of(exchange.headers)
             ticket.caller = caller or await stages.authenticate(exchange.headers)
             ticket.request = msgspec.structs.replace(await exchange.read(), id=ticket.request_id)
             claim = await stages.repeat(ticket.request_id, ticket.caller, exchange.headers, ticket.request)

@@ -107,6 +107,7 @@ class Ticket:
         "entries",
         "failures",
         "first_token_ms",
+        "hops",
         "is_background",
         "is_settled",
         "is_whole",
@@ -128,6 +129,8 @@ class Ticket:
         self.request_id = request_id
         self.is_background = is_background
         """A line of a batch: nobody waits for it, and rates per minute do not count it."""
+        self.hops = 0
+        """Gateways that it has passed before."""
         self.started = started
         self.started_ms = started_ms
         self.caller: Caller | None = None

@@ -12,6 +12,7 @@ from gateway.entries import draft
 from gateway.errors import GatewayError, InvalidRequestError, UnavailableError, UpstreamFailedError
 from gateway.exchange import Exchange
 from gateway.failpoints import Failpoints
+from gateway.hops import one_more
 from gateway.ledger.contract import Intent, Journal, JournalUnavailableError
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
@@ -115,6 +116,7 @@ class Dispatch:
             upstream=attempt.candidate.upstream,
             form=attempt.form,
             body=upstream_body(ticket.request, attempt.terms, attempt.form),
+            headers=one_more(ticket.hops),
             deadline=deadline,
         )
         # The attempt's clock starts when it is sent: what came before is ours.
