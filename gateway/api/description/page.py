@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,8 @@ def _section(document: Document, method: str, path: str, operation: Mapping[str,
         _prose(operation.get("description", "")),
     ]
     for index, sample in enumerate(operation.get("x-codeSamples", ())):
-        made.append(_fold(sample["label"], sample["source"], is_open=index == 0))
+        source = f"<pre>{escape(sample['source'])}</pre>"
+        made.append(_fold(sample["label"], source, is_open=index == 0))
     if parameters := operation.get("parameters"):
         rows = [
             _row(
@@ -107,18 +108,18 @@ def _section(document: Document, method: str, path: str, operation: Mapping[str,
 
 
 def _replies(document: Document, responses: Mapping[str, Any]) -> str:
-    made = []
+    made = ["<h4>Replies</h4>"]
     for status in sorted(status for status in responses if status.startswith("2")):
         for media, content in responses[status].get("content", {}).items():
             schema = content.get("x-event-schema", content.get("schema", {}))
-            what = "Each event of a stream" if media == "text/event-stream" else "Reply"
-            made.append(f'<h4>{what} <span class="soft">{status} {escape(media)}</span></h4>')
-            made.append(_fields(document, schema))
+            what = "Each event of a stream" if media == "text/event-stream" else "As asked"
+            inside = _fields(document, schema)
             if example := content.get("example"):
                 text = (
                     example if isinstance(example, str) else json.dumps(example, indent=2, ensure_ascii=False)
                 )
-                made.append(_fold("Example", text))
+                inside += f"<pre>{escape(text)}</pre>"
+            made.append(_fold(f"{status} {what}: {media}", inside))
     others = [
         f'<li><a href="#error-{status}">{status}</a></li>'
         if "$ref" in reply
@@ -126,9 +127,7 @@ def _replies(document: Document, responses: Mapping[str, Any]) -> str:
         for status, reply in sorted(responses.items())
         if not status.startswith("2")
     ]
-    if others:
-        made.append(f'<h4>Other statuses</h4><ul class="statuses">{"".join(others)}</ul>')
-    return "".join(made)
+    return f'{"".join(made)}<ul class="statuses">{"".join(others)}</ul>'
 
 
 def _fields(document: Document, schema: Mapping[str, Any]) -> str:
@@ -145,18 +144,19 @@ def _fields(document: Document, schema: Mapping[str, Any]) -> str:
     return _prose(whole.get("description", "")) + _table(rows)
 
 
-def _table(rows: list[str]) -> str:
-    return (
-        '<div class="scroll"><table><thead><tr><th>field</th><th>type</th><th>meaning</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+def _table(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Without its last column if nothing stands in it."""
+    shown = 3 if any(text for *_, text in rows) else 2
+    head = "".join(f"<th>{name}</th>" for name in ("field", "type", "meaning")[:shown])
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row[:shown]) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _row(name: str, schema: Mapping[str, Any], text: str, *, is_required: bool | None) -> str:
+def _row(
+    name: str, schema: Mapping[str, Any], text: str, *, is_required: bool | None
+) -> tuple[str, str, str]:
     must = '<span class="must">required</span>' if is_required else ""
-    return (
-        f"<tr><td><code>{escape(name)}</code>{must}</td><td>{_kind(schema)}</td><td>{_inline(text)}</td></tr>"
-    )
+    return f"<code>{escape(name)}</code>{must}", _kind(schema), _inline(text)
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
@@ -236,8 +236,8 @@ def _types(document: Document) -> str:
     return f'<h2 id="types">Types</h2>{"".join(made)}' if made else ""
 
 
-def _fold(label: str, text: str, *, is_open: bool = False) -> str:
-    return f"<details{' open' if is_open else ''}><summary>{escape(label)}</summary><pre>{escape(text)}</pre></details>"
+def _fold(label: str, inside: str, *, is_open: bool = False) -> str:
+    return f"<details{' open' if is_open else ''}><summary>{escape(label)}</summary>{inside}</details>"
 
 
 def _prose(text: str) -> str:

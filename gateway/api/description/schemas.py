@@ -20,8 +20,10 @@ class Schemas:
         flat = [kind for given in types for kind in (given if isinstance(given, tuple) else (given,))]
         kinds = list(dict.fromkeys(kind for kind in flat if not isinstance(kind, dict)))
         made, components = msgspec.json.schema_components(kinds, ref_template=_PREFIX + "{name}")
-        for name, texts in _texts(_structs(kinds)).items():
-            _describe(components.get(name, {}).get("properties", {}), texts)
+        for struct, texts in _texts(_structs(kinds)).items():
+            plain = struct.__name__
+            name = plain if plain in components else f"{struct.__module__}.{struct.__qualname__}"
+            _describe(components[name]["properties"], texts)
         names = _readable(components)
         self.components = {names[name]: _renamed(schema, names) for name, schema in components.items()}
         self._made = dict(zip(kinds, [_renamed(schema, names) for schema in made], strict=True))
@@ -34,12 +36,15 @@ class Schemas:
 
 
 def _readable(components: dict[str, Any]) -> dict[str, str]:
-    """A struct that is private to its module is public here, under a name of its own."""
-    names: dict[str, str] = {name: name for name in components if not name.startswith("_")}
+    """A struct that is private to its module is public here, and of two of one name each says whose it is."""
+    names: dict[str, str] = {
+        name: name for name in components if "." not in name and not name.startswith("_")
+    }
     for name in components:
         if name not in names:
-            plain = name.lstrip("_")
-            names[name] = plain if plain not in names.values() else f"{plain}Input"
+            *module, plain = name.replace("_", "").split(".")
+            whose = module[-2].capitalize() if len(module) > 1 else ""
+            names[name] = whose + plain if whose + plain not in names.values() else f"{whose}{plain}Input"
     return names
 
 
@@ -55,15 +60,16 @@ def _renamed(schema: Any, names: dict[str, str]) -> Any:
     return schema
 
 
-def _structs(kinds: Sequence[Schema]) -> dict[str, type]:
-    """Every struct in these types, by name."""
-    found: dict[str, type] = {}
+def _structs(kinds: Sequence[Schema]) -> set[type]:
+    """Every struct in these types."""
+    found: set[type] = set()
     todo = list(msgspec.inspect.multi_type_info(kinds))
     while todo:
         info: Any = todo.pop()
-        if isinstance(info, msgspec.inspect.StructType) and info.cls.__name__ not in found:
-            found[info.cls.__name__] = info.cls
-            todo += [field.type for field in info.fields]
+        if isinstance(info, msgspec.inspect.StructType):
+            if info.cls not in found:
+                found.add(info.cls)
+                todo += [field.type for field in info.fields]
         else:
             todo += [
                 inner
@@ -80,13 +86,15 @@ def _describe(fields: dict[str, Any], texts: dict[str, str]) -> None:
             fields[field] = {**fields[field], "description": text}
 
 
-def _texts(structs: dict[str, type]) -> dict[str, dict[str, str]]:
+def _texts(structs: set[type]) -> dict[type, dict[str, str]]:
     """What stands below each field of these structs, read from their source."""
-    texts: dict[str, dict[str, str]] = {}
-    for module in {struct.__module__ for struct in structs.values()}:
-        for node in ast.parse(inspect.getsource(sys.modules[module])).body:
-            if isinstance(node, ast.ClassDef) and node.name in structs:
-                texts[node.name] = _field_texts(node)
+    texts: dict[type, dict[str, str]] = {}
+    for module in {struct.__module__ for struct in structs}:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+        written = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+        for struct in structs:
+            if struct.__module__ == module and struct.__name__ in written:
+                texts[struct] = _field_texts(written[struct.__name__])
     return texts
 
 

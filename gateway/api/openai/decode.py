@@ -59,24 +59,34 @@ class ChatBody(msgspec.Struct):
     """Fields that are not listed are passed on as they are to the model's server."""
 
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    """`auto`, `auto:<policy>`, or a name from the list of models."""
     messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
+    """Texts, tool results, and parts such as images: these go only to models that can read them."""
     stream: bool | None = None
+    """Answer in events as it is written."""
     stream_options: StreamOptions | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    """So many answers, each billed; the plan may allow fewer."""
     best_of: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
     """No field of OpenAI's chats, but of some servers': each is written and billed."""
     max_tokens: Count | None = None
+    """The most that an answer may have; if neither of the two is named, the plan's own default."""
     max_completion_tokens: Count | None = None
+    """The same by its newer name."""
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    """With 0 an answer may come from the cache."""
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     presence_penalty: Annotated[float, msgspec.Meta(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, msgspec.Meta(ge=-2, le=2)] | None = None
     stop: str | Annotated[list[str], msgspec.Meta(max_length=16)] | None = None
     seed: int | None = None
+    """Likewise, once for each seed."""
     logprobs: bool | None = None
+    """Only to models that tell them."""
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     logit_bias: dict[str, float] | None = None
     tools: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=128)] | None = None
+    """Only to models that call them."""
     functions: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=128)] | None = None
     response_format: _ResponseFormat | None = None
     reasoning_effort: str | None = None
@@ -86,6 +96,7 @@ class ChatBody(msgspec.Struct):
     web_search_options: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     user: str | None = None
+    """Passed on; who pays is decided by the key alone."""
 
 
 class ChatDecoder:
