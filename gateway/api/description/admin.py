@@ -18,6 +18,7 @@ _REFUSALS: Mapping[int, Sequence[Refusal]] = {
 }
 _ALSO = {"/finance/spend": "text/csv"}
 """What else an operation answers with, if it is asked to."""
+_VERBS = {"get": "Show", "post": "Add", "put": "Write", "patch": "Change", "delete": "End"}
 _OPEN = ("/healthz", "/readyz", "/metrics")
 
 
@@ -44,9 +45,15 @@ def with_refusals(document: dict[str, Any]) -> dict[str, Any]:
     merged = {name: {**theirs.get(name, {}), **made} for name, made in ours.items()}
     merged["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     paths = {
-        path: item
+        path: {
+            method: {**operation, "summary": path[1:], "tags": ["Service"]}
+            for method, operation in item.items()
+        }
         if path in _OPEN
-        else {method: _with_refusals(operation, _ALSO.get(path)) for method, operation in item.items()}
+        else {
+            method: {**_with_refusals(operation, _ALSO.get(path)), **_named(method, path)}
+            for method, operation in item.items()
+        }
         for path, item in document["paths"].items()
     }
     return {**document, "paths": paths, "components": {**theirs, **merged}}
@@ -63,3 +70,13 @@ def _with_refusals(operation: dict[str, Any], also: str | None) -> dict[str, Any
         "security": [{"bearer": []}],
         "responses": {**good, **refused("openai", sorted({*statuses, 408, 413}))},
     }
+
+
+def _named(method: str, path: str) -> dict[str, Any]:
+    """Litestar takes the names of functions, and has lost those that run in a thread."""
+    _, group, *words = path.split("/")
+    named = [word for word in words if not word.startswith("{")]
+    noun = named[-1]
+    if method == "get" and not words[-1].startswith("{"):
+        return {"summary": f"List {noun}", "tags": [group.capitalize()]}
+    return {"summary": f"{_VERBS[method]} one of {noun}", "tags": [group.capitalize()]}

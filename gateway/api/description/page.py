@@ -11,7 +11,7 @@ from typing import Any
 
 _STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """What a browser may do on this page: show it."""
 
 _CODE = re.compile(r"`([^`]+)`")

@@ -75,6 +75,9 @@ REFUSALS: Mapping[int, tuple[Refusal, ...]] = {
         Refusal(_WRONG, "context_length_exceeded", "The prompt fits into no model that you may use."),
         Refusal(_WRONG, "invalid_header", "A header is missing, doubled or contradicts another."),
         Refusal(_WRONG, "invalid_http", "What arrived is not HTTP/1.1; the connection is closed."),
+        Refusal(
+            _WRONG, "request_loop_detected", "It has passed too many gateways: they send it in a circle."
+        ),
         Refusal(_WRONG, "idempotency_key_mismatch", "This Idempotency-Key came with another body before."),
         Refusal(
             _WRONG,
