@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.upstreams.normalise import Head
 from gateway.upstreams.transport import NOT_JSON
+from gateway.upstreams.usage import read_count
 
 Json = dict[str, Any]
 
@@ -18,6 +19,9 @@ _MESSAGE: Json = {
     "stop_details": None,
     "container": None,
 }
+_TOTALS = frozenset(
+    {"input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"}
+)
 _STOP: Json = {"stop_reason": None, "stop_sequence": None, "stop_details": None, "container": None}
 _COUNTED: Json = {
     "cache_creation_input_tokens": None,
@@ -40,7 +44,7 @@ _pieces = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 def mended_message(body: Json, head: Head) -> Json:
     own = {"id": f"msg_{head.id}", "model": head.model}
-    return {**own, **_MESSAGE, **body, "usage": _filled(_USAGE, body.get("usage"))}
+    return {**own, **_MESSAGE, **body, "usage": _counted(_USAGE, body.get("usage"))}
 
 
 def mended_event(kind: str, data: bytes, head: Head) -> bytes:
@@ -53,7 +57,7 @@ def mended_event(kind: str, data: bytes, head: Head) -> bytes:
         event["message"] = mended_message({**message, "usage": loaded(message.get("usage"))}, head)
     else:
         event["delta"] = _filled(_STOP, loaded(event.get("delta")))
-        event["usage"] = _filled({"input_tokens": None, **_COUNTED}, loaded(event.get("usage")))
+        event["usage"] = _counted({"input_tokens": None, **_COUNTED}, loaded(event.get("usage")))
     return msgspec.json.encode(event)
 
 
@@ -65,6 +69,19 @@ def loaded(raw: msgspec.Raw | None) -> Any:
         return msgspec.json.decode(raw)
     except NOT_JSON:
         return None
+
+
+def _counted(whole: Json, found: Any) -> Json:
+    """Counts that cannot be any are left out: clients would take them for what is billed, or break."""
+    if not isinstance(found, dict):
+        return whole
+    told = {
+        name: value for name, value in found.items() if name not in _TOTALS or read_count(value) is not None
+    }
+    for name in ("cache_creation", "output_tokens_details", "server_tool_use"):
+        if not isinstance(told.get(name), dict):
+            told.pop(name, None)
+    return {**whole, **told}
 
 
 def _filled(whole: Json, found: Any) -> Json:
