@@ -12,6 +12,7 @@ from gateway.ledger.batches import LineError
 MAX_ERRORS = 100
 """So many are told; whoever has more will find the others when these are mended."""
 _LONGEST_ID = 512
+_LONGEST_MODEL = 256
 _BOM = b"\xef\xbb\xbf"
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -19,6 +20,11 @@ _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class _Body(msgspec.Struct):
     model: Any = None
     stream: Any = None
+
+
+def _is_name(model: Any) -> bool:
+    """Of a model that there might be. Some databases refuse a text with a NUL."""
+    return isinstance(model, str) and len(model) <= _LONGEST_MODEL and "\x00" not in model
 
 
 _LINE = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -121,7 +127,7 @@ class InputCheck:
             self._wrong(
                 "unsupported_value", "`stream` has no meaning in a batch; leave it out.", "body.stream"
             )
-        self._models.add(body.model if isinstance(body.model, str) else None)
+        self._models.add(body.model if _is_name(body.model) else None)
         return bytes(fields["body"])
 
     def _text(self, fields: dict[str, msgspec.Raw], name: str) -> str | None:
