@@ -62,6 +62,14 @@ async def test_neither_the_cache_nor_an_idempotency_key_answers_another_tenant(
     assert len(upstream.attempts) == 2
 
 
+def kept(folder: Path) -> str:
+    """All that the database and the journal hold."""
+    with sqlite3.connect(folder / "weighbridge.db") as database:
+        rows = "".join(map(str, database.iterdump()))
+    journal = [path for path in folder.rglob("*") if path.is_file() and "journal" in str(path)]
+    return rows + "".join(str(path.read_bytes()) for path in journal)
+
+
 @pytest.mark.fault("A17")
 async def test_no_key_is_written_or_told_anywhere(
     make_gateway: MakeGateway, upstream: ScriptedUpstream, tmp_path: Path
@@ -88,10 +96,7 @@ async def test_no_key_is_written_or_told_anywhere(
 
     await gateway.entries()
     seen = "".join(f"{reply.headers}{reply.text}" for reply in told) + str(await gateway.log_lines())
-    with sqlite3.connect(tmp_path / "weighbridge.db") as database:
-        seen += "".join(str(bytes(str(row), "utf-8")) for row in database.iterdump())
-    journal = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "journal" in str(path)]
-    seen += "".join(str(raw) for raw in journal)
+    seen += kept(tmp_path)
     for whose, secret in secrets.items():
         assert secret not in seen, whose
     assert all(gateway.key not in str(attempt.headers) for attempt in upstream.attempts)
