@@ -243,7 +243,7 @@ def _is_said_by_anthropic(name: str, value: Any) -> bool:
         return isinstance(value, int | float) and value <= 1
     if name == "stop":
         stops = [value] if isinstance(value, str) else value
-        return all(isinstance(stop, str) and stop.strip() for stop in stops)
+        return isinstance(stops, list) and all(isinstance(stop, str) and stop.strip() for stop in stops)
     return name in _SAID_BY_ANTHROPIC
 
 

@@ -100,6 +100,14 @@ def test_no_surface_takes_a_field_that_redirects_a_call_or_says_who_calls(
     assert (refused.value.code, refused.value.param) == ("unknown_parameter", at)
 
 
+@pytest.mark.fault("C7")
+@pytest.mark.parametrize("kind", [{}, [], 5, None])
+def test_a_part_of_no_type_asks_for_nothing(kind: object) -> None:
+    request = decoded("chat", messages=[{"role": "user", "content": [{"type": kind, "text": "x"}]}])
+
+    assert request.needs == frozenset()
+
+
 @pytest.mark.fault("M31")
 @pytest.mark.parametrize("surface", ["chat", "completions", "responses"])
 @pytest.mark.parametrize("tier", ["priority", "scale", "fast"])

@@ -117,6 +117,8 @@ def test_a_field_that_survives_translation_is_honoured(field: str, value: Any) -
         ("stop", "\n"),
         ("stop", ["END", " "]),
         ("stop", [5]),
+        ("stop", True),
+        ("stop", {"END": 1}),
         ("n", 2),
         ("presence_penalty", 0.1),
         ("logit_bias", {"50256": -100}),

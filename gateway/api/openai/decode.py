@@ -165,7 +165,7 @@ def _needs(chat: ChatBody) -> frozenset[str]:
     for message in chat.messages:
         if isinstance(message.content, list):
             for part in message.content:
-                need = _NEED_OF.get(part.get("type", ""))
-                if need is not None:
-                    needs.add(need)
+                kind = part.get("type")
+                if isinstance(kind, str) and kind in _NEED_OF:
+                    needs.add(_NEED_OF[kind])
     return frozenset(needs)
