@@ -111,6 +111,7 @@ Mode: TypeAlias = Literal["none", "auto", "required"]
 
 class JsonSchema(msgspec.Struct):
     schema: dict[str, Any]
+    strict: bool | None = None
 
 
 class ResponseFormat(msgspec.Struct):

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.upstreams.anthropic.chat import Chat, Message, UntranslatableError
 from gateway.upstreams.anthropic.content import Block, blocks_of, text_block, tool_result, tool_use
+from gateway.upstreams.anthropic.schema import takeable
 from gateway.upstreams.anthropic.tools import is_forced, tool_fields
 
 Json = dict[str, Any]
@@ -122,4 +123,4 @@ def _format(chat: Chat) -> Json:
         raise UntranslatableError(
             "The response format is to follow a schema: send it.", param="response_format.json_schema"
         )
-    return {"type": "json_schema", "schema": wanted.schema}
+    return {"type": "json_schema", "schema": takeable(wanted.schema, is_strict=bool(wanted.strict))}

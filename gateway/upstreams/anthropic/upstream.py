@@ -103,7 +103,9 @@ def _with_betas(call: UpstreamCall) -> UpstreamCall:
     if betas is None:
         return call
     body = {name: value for name, value in call.body.items() if name != BETAS}
-    return msgspec.structs.replace(call, body=body, headers={**call.headers, "anthropic-beta": ",".join(betas)})
+    return msgspec.structs.replace(
+        call, body=body, headers={**call.headers, "anthropic-beta": ",".join(betas)}
+    )
 
 
 class _Transport(Transport):

@@ -362,10 +362,10 @@ def test_tools_that_are_not_allowed_are_not_shown() -> None:
             {
                 "response_format": {
                     "type": "json_schema",
-                    "json_schema": {"name": "a", "schema": {"type": "object"}},
+                    "json_schema": {"name": "a", "schema": {"type": "string"}},
                 }
             },
-            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "string"}}}},
         ),
         ({"n": 1, "seed": None, "tool_choice": None, "stop": None, "temperature": None}, {}),
     ],
