@@ -76,8 +76,8 @@ def _make(folder: Path, requirements: Path) -> None:
         return
     ask([str(uv), "venv", "--quiet", "--python", sys.executable, str(folder)])
     python = str(folder / "bin" / "python")
-    quietly = ("--quiet", "--no-deps", "--python", python)
-    ask([str(uv), "pip", "install", *quietly, "--requirement", str(requirements)])
+    how = ("--quiet", "--no-deps", "--compile-bytecode", "--python", python)  # as pip does: runs write none
+    ask([str(uv), "pip", "install", *how, "--requirement", str(requirements)])
 
 
 def ask(command: list[str], *, folder: Path = ROOT, timeout_s: float = 300) -> None:

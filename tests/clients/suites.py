@@ -52,6 +52,7 @@ SUITES = (
     _python("langchain"),
     _python("pydantic_ai"),
     _python("llm"),
+    _python("instructor"),
     _node("openai_node"),
     _node("vercel_ai"),
 )

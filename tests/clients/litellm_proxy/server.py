@@ -35,6 +35,8 @@ async def litellm_proxy(folder: Path, upstream: ObligingUpstream) -> AsyncIterat
         "PROVIDER_URL": upstream.url,
         "PROVIDER_ROOT": upstream.url.removesuffix("/v1"),
         "PROVIDER_KEY": upstream.key,
+        "OPENAI_BASE_URL": upstream.url,  # for requests that name no model
+        "OPENAI_API_KEY": upstream.key,
         "LITELLM_MASTER_KEY": key,
         "LIMITED_KEY": limited_key,
     }
