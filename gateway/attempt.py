@@ -24,6 +24,7 @@ class Attempt:
         "ended",
         "finish_reasons",
         "form",
+        "last",
         "number",
         "outcome",
         "request_id",
@@ -56,10 +57,13 @@ class Attempt:
         """What it generated, piece by piece: counted if the upstream reports no usage."""
         self.usage: Usage | None = None
         self.finish_reasons: list[str] = []
+        self.last = b""
+        """The latest event of a stream."""
         self.outcome: Outcome = "interrupted"
         """Until it is known better."""
 
     def absorb(self, event: Event) -> None:
+        self.last = event.data
         if event.text:
             self.text.append(event.text)
         if event.usage is not None:

@@ -19,7 +19,7 @@ from gateway.stages.admit import Admit
 from gateway.stages.authenticate import Authenticate
 from gateway.stages.dispatch import Dispatch
 from gateway.stages.lookup import Lookup
-from gateway.stages.meter import Meter, with_usage
+from gateway.stages.meter import Meter, usage_event, with_usage
 from gateway.stages.relay import Relay
 from gateway.stages.repeat import Repeat, replay
 from gateway.stages.route import Route
@@ -151,7 +151,8 @@ class Pipeline:
         finally:
             ticket.upstream_s += self._clock.monotonic() - began
         await self._close(ticket, attempts)
-        end = voice.end()
+        counted = usage_event(opened.attempt, ticket.entries[-1])
+        end = (b"".join(voice.events([counted])) if counted else b"") + voice.end()
         if kept is not None:
             self._keep(ticket, key, opened.attempt, (*kept, end))
         ticket.is_whole = True

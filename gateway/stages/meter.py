@@ -9,7 +9,7 @@ import msgspec
 from gateway.attempt import Attempt
 from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Endpoint, Request
-from gateway.upstreams.contract import Reply
+from gateway.upstreams.contract import Event, Reply
 from gateway.values import Entry, Usage
 
 CountTokens = Callable[[str], int]
@@ -21,6 +21,8 @@ _NOT_TEXT = frozenset({"image_url", "input_audio", "file", "video_url", "type", 
 _READ = ("tools", "messages", "input")
 _COUNTED = frozenset({"chat", "completions", "embeddings"})
 """Forms in which a reply tells its usage."""
+_STREAMED = frozenset({"chat", "completions"})
+"""Those of them in which it may come as a stream."""
 
 
 class Meter:
@@ -64,6 +66,29 @@ def with_usage(reply: Reply, form: Endpoint, served: Entry) -> dict[str, Any]:
     if form == "embeddings":
         del usage["completion_tokens"]
     return {**reply.body, "usage": usage}
+
+
+def usage_event(attempt: Attempt, served: Entry) -> Event | None:
+    """The event that tells what a stream used, where the upstream told nothing: as it was counted here, and is billed."""
+    if attempt.usage is not None or attempt.form not in _STREAMED:
+        return None
+    last = msgspec.json.decode(attempt.last, type=_Head) if attempt.last else _Head()
+    read, written = served.input_tokens, served.output_tokens
+    chunk = {
+        **{name: value for name, value in msgspec.structs.asdict(last).items() if value is not None},
+        "choices": [],
+        "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
+    }
+    return Event(data=msgspec.json.encode(chunk), usage=served.usage, is_usage_only=True)
+
+
+class _Head(msgspec.Struct):
+    """What all chunks of a stream have in common."""
+
+    id: Any = None
+    object: Any = None
+    created: Any = None
+    model: Any = None
 
 
 def _sent_as_tokens(request: Request) -> int:

@@ -365,6 +365,31 @@ async def test_usage_that_is_not_reported_is_counted_and_marked(
     assert entry.output_tokens >= 1
 
 
+async def test_a_stream_whose_upstream_counts_nothing_ends_with_the_usage_that_is_billed(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    upstream.sends_usage(None, "The ", "capital ", "is ", "Paris.")
+    client = gateway.client()
+
+    chunks = [
+        chunk
+        async for chunk in await client.chat.completions.create(
+            model="small", messages=HELLO, stream=True, stream_options={"include_usage": True}
+        )
+    ]
+    response = client.responses.stream(model="small", input="Hello there")
+    async with response as events:
+        whole = await events.get_final_response()
+
+    entries = await gateway.entries()
+    assert chunks[-1].id == chunks[0].id
+    assert (chunks[-1].choices, whole.usage is None) == ([], False)
+    told = [chunks[-1].usage, whole.usage]
+    assert told[0].prompt_tokens == entries[0].input_tokens > 0
+    assert told[0].completion_tokens == entries[0].output_tokens > 0
+    assert told[1].output_tokens == entries[1].output_tokens
+
+
 async def test_two_gateways_share_limits_and_ledger(
     make_gateway: MakeGateway, upstream: ScriptedUpstream
 ) -> None:
