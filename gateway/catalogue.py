@@ -22,6 +22,8 @@ _SAID_BY_ANTHROPIC = frozenset(
     }
 )  # fmt: skip
 """Fields of a chat that can be said in Anthropic's dialect, whatever their value."""
+_TOOL_PROMPT_BYTES = 1024
+"""Whoever offers tools is billed for a system prompt that Anthropic adds: some hundred tokens, whatever their size."""
 _NOTHING = object()
 _SAYS_NOTHING: dict[str, Any] = {
     "frequency_penalty": 0,
@@ -161,6 +163,8 @@ class Catalogue:
         else:
             output_tokens = 0
         choices, input_bytes = request.choices, request.body_bytes
+        if offer.dialect == "anthropic" and (request.native or request.body).get("tools"):
+            input_bytes += _TOOL_PROMPT_BYTES
         dearest_input = price.input
         if offer.may_write_cache(request):
             dearest_input = max(price.input, price.cache_write, price.cache_write_1h)

@@ -78,6 +78,19 @@ def test_however_the_input_is_billed_it_costs_no_more_than_the_worst(split: list
     assert cost(usage, PRICE) <= worst("anthropic", writes_prompt_cache=True)
 
 
+@pytest.mark.fault("M23")
+@pytest.mark.parametrize("form", ["body", "native"])
+def test_the_prompt_that_anthropic_adds_for_tools_is_held_for(form: str) -> None:
+    held = catalogue("anthropic")
+    (offer,) = held.offers("m", TIER)
+    asked: dict[str, Any] = {"body": {}, form: {"tools": [{"name": "f", "input_schema": {}}]}}
+    request = Request(endpoint="messages", body_bytes=100, model="m", output_tokens=1, **asked)
+
+    worst = held.terms(offer, request, TIER).worst
+
+    assert worst >= cost(Usage(input=100 + 735, output=1), PRICE)  # the most that its documents name
+
+
 def honoured(**fields: Any) -> frozenset[str]:
     """Of a chat's fields, by a model of Anthropic's dialect."""
     (offer,) = catalogue("anthropic").offers("m", TIER)
