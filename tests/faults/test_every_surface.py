@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from gateway.limits.contract import Ask, Scope
+from gateway.upstreams.contract import Event, Reply, UpstreamCall
 from gateway.values import Entry, Limits, NanoUSD, cost
 from tests.fixtures.gateway import MakeGateway, RunningGateway
 from tests.fixtures.scripted_upstream import ScriptedUpstream
@@ -71,8 +72,8 @@ class Served:
         self._http = http
         self._seen = 0
 
-    async def ask(self, path: str, model: str, *, is_stream: bool) -> httpx.Response:
-        return await self._http.post(path, json=self._body(path, model, is_stream))
+    async def ask(self, path: str, model: str, *, is_stream: bool = False, **changes: Any) -> httpx.Response:
+        return await self._http.post(path, json={**self._body(path, model, is_stream), **changes})
 
     async def leave(self, path: str, model: str, *, after: int) -> None:
         """Hang up when so many words have been read."""
@@ -340,3 +341,103 @@ async def test_vectors_and_verdicts_are_counted_where_nobody_else_does(
     bills = [cost(attempt.usage, gateway.app.prices.current("others/e")) for attempt in upstream.invoice]
     entries = await gateway.entries()
     assert [(entry.usage_source, entry.cost) for entry in entries] == [("counted", bill) for bill in bills]
+
+
+def code_of(reply: httpx.Response) -> str:
+    error = reply.json()["error"]
+    return str(error["details"]["error_code"] if "details" in error else error["code"])
+
+
+@each_surface
+@pytest.mark.parametrize(
+    ("model", "status", "code"),
+    [
+        pytest.param("nope", 404, "model_not_found", marks=pytest.mark.fault("C8")),
+        pytest.param("../../admin", 404, "model_not_found", marks=pytest.mark.fault("A11")),
+        pytest.param("openai", 400, "context_length_exceeded", marks=pytest.mark.fault("C9")),
+    ],
+    ids=["unknown", "a path", "too long"],
+)
+async def test_what_nobody_can_answer_is_refused_before_anything_is_sent(
+    serve: Serve, upstream: ScriptedUpstream, path: str, model: str, status: int, code: str
+) -> None:
+    served = await serve()
+    prompt = "x " * 20_000
+    long: dict[str, Any] = {
+        "input": prompt,
+        "prompt": prompt,
+        "messages": [{"role": "user", "content": prompt}],
+    }
+
+    reply = await served.ask(path, model, **{name: long[name] for name in long if name in BODIES[path]})
+
+    assert (reply.status_code, code_of(reply)) == (status, code)
+    assert upstream.attempts == []
+    assert await served.held() == 0
+
+
+@pytest.mark.fault("C14")
+@each_surface
+async def test_a_429_tells_for_how_long_and_money_from_haste(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream, path: str
+) -> None:
+    gateway = await make_gateway(UPSTREAMS.format(url=upstream.url, on_disconnect="cancel"))
+    hasty = await gateway.new_key("hasty", "paid", requests_per_minute=1)
+    poor = await gateway.new_key("poor", "paid", budget_per_month=0)
+    body = {"model": "openai", **BODIES[path]}
+
+    async with gateway.http(hasty) as http:
+        await http.post(path, json=body)
+        rate = await http.post(path, json=body)
+    async with gateway.http(poor) as http:
+        budget = await http.post(path, json=body)
+
+    assert (rate.status_code, code_of(rate)) == (429, "rate_limit_exceeded")
+    assert rate.headers["x-should-retry"] == "true"
+    assert rate.headers["x-ratelimit-remaining-requests"] == "0"
+    assert 0 < int(rate.headers["retry-after-ms"]) <= 60_000
+    assert int(rate.headers["retry-after"]) == -(-int(rate.headers["retry-after-ms"]) // 1000)
+    assert (budget.status_code, code_of(budget)) == (429, "insufficient_quota")
+    assert budget.headers["x-should-retry"] == "false"
+
+
+class _Faulty:
+    """An upstream's adapter with a bug, which shows at once or after an event."""
+
+    name = "openai"
+
+    async def complete(self, call: UpstreamCall) -> Reply:
+        raise KeyError("secret")
+
+    async def stream(self, call: UpstreamCall) -> AsyncIterator[list[Event]]:
+        chunk = (
+            b'{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":'
+            b'{"role":"assistant","content":"Pa"},"logprobs":null,"finish_reason":null}]}'
+        )
+        yield [Event(data=chunk, text="Pa")]
+        raise KeyError("secret")
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.fault("C11")
+@each_surface
+async def test_a_fault_of_ours_ends_in_an_error_without_a_trace_of_why(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream, path: str
+) -> None:
+    gateway = await make_gateway(UPSTREAMS.format(url=upstream.url, on_disconnect="cancel"))
+    gateway.app.pool._members["openai"].upstream = _Faulty()  # type: ignore[assignment]
+    body = {"model": "openai", **BODIES[path]}
+
+    async with gateway.http() as http:
+        whole = await http.post(path, json=body)
+        stream = await http.post(path, json={**body, "stream": True})
+
+    assert (whole.status_code, code_of(whole)) == (500, "internal_error")
+    assert whole.headers["x-request-id"] in str(await gateway.log_lines())
+    assert stream.status_code == 200
+    assert "Pa" in stream.text
+    assert ENDS[path] not in stream.text
+    assert "internal_error" in stream.text
+    assert "secret" not in whole.text + stream.text
