@@ -150,9 +150,10 @@ def explain(error: NoCandidateError, request: Request) -> GatewayError:
             param=_field(ability, request),
         )
     if why == constraints.CONTEXT:
+        # Clients that shorten what they sent know the case by these words of OpenAI's and Anthropic's.
         return InvalidRequestError(
-            f"The request is about {request.context_tokens} tokens long, which with the answer is more than the context "
-            "window of any model that you may use here.",
+            f"The prompt is too long: with its answer about {request.context_tokens} tokens, over every model's maximum "
+            "context limit here. Shorten it, or ask for less.",
             code="context_length_exceeded",
             param=request.input_field,
         )
