@@ -53,6 +53,7 @@ SUITES = (
     _python("pydantic_ai"),
     _python("llm"),
     _python("instructor"),
+    _python("litellm_sdk"),
     _node("openai_node"),
     _node("vercel_ai"),
 )
