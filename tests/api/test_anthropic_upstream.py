@@ -303,7 +303,12 @@ async def test_a_schema_and_an_image_reach_the_model(
     gateway: RunningGateway, upstream: ScriptedUpstream
 ) -> None:
     upstream.answers('{"city": "Paris"}')
-    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
     parts: Any = [
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
         {"type": "text", "text": "Where?"},
