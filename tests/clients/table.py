@@ -18,6 +18,18 @@ when the client, in its strictest mode, gets what it asked for, or the error tha
 
 `python -m tests.clients.compare` runs them all and writes this page; `tests/clients/` holds the cases.
 """
+_PEER = """
+## How LiteLLM's proxy is set up
+
+As its documentation says, in a process of its own; `tests/clients/litellm_proxy/` holds the settings. They are its
+defaults, except where these would not be fair to it: no cool-down after failures, which cases provoke, and its bridges
+from responses and messages to chat completions, since the provider has no responses of its own. There is no database,
+so keys come from its `custom_auth` hook, one of them with a limit.
+
+What it hands on, this provider does not have: files and batches (it can run batches itself where it has a database),
+and for OpenAI's models behind Anthropic's API, thinking and the counting of tokens. With a provider that has all of
+OpenAI's API it would pass more of these.
+"""
 
 
 def page(columns: Mapping[str, Sequence[Report]], versions: Mapping[str, str], date: str) -> str:
@@ -33,8 +45,9 @@ def page(columns: Mapping[str, Sequence[Report]], versions: Mapping[str, str], d
     total = [str(sum(len(report.results) for report in columns[names[0]]))]
     total += [str(sum(report.passed for report in columns[name])) for name in names]
     lines.append(_row(["All", "", *total]))
+    peer = [_PEER.rstrip()] if len(names) > 1 else []
     failures = [section for name in names for section in _failures(name, columns[name])]
-    return "\n".join([_INTRODUCTION, f"Cases passed, {date}:\n", *lines, *failures]) + "\n"
+    return "\n".join([_INTRODUCTION, f"Cases passed, {date}:\n", *lines, *peer, *failures]) + "\n"
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -55,7 +68,7 @@ def _failures(name: str, reports: Sequence[Report]) -> list[str]:
 def _reason(error: str) -> str:
     """One line, without what differs from run to run."""
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1", error.replace("`", "'"))
-    text = re.sub(r"\b(req|call|chatcmpl|resp|msg)[_-][\w-]{12,}", r"\1_...", text)
+    text = re.sub(r"\b(req|call|chatcmpl|resp|msg)[_-][\w-]{8,}", r"\1_...", text)
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 
