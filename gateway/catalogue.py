@@ -68,10 +68,10 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     def honours(self, request: Request) -> frozenset[str]:
         """Those of the request's fields that would reach the model and count there."""
-        if self._is_native(request):
+        if request.native is not None and request.endpoint in self.forms:
             return (request.fields | request.native_fields) - self.refuses
         if self.dialect == "openai":
-            return request.fields - self.refuses
+            return request.fields - self.refuses if self.refuses else request.fields
         values = {name: request.body.get(name) for name in request.fields}
         said = {name for name, value in values.items() if _is_said_by_anthropic(name, value)}
         void = {name for name, value in values.items() if value == _SAYS_NOTHING.get(name, _NOTHING)}

@@ -81,7 +81,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def wishes(self) -> frozenset[str]:
         """All that a candidate must be able to do or honour."""
-        return self.needs | self.fields | self.native_fields
+        wishes = self.needs | self.fields if self.needs else self.fields
+        return wishes | self.native_fields if self.native_fields else wishes
 
     @property
     def context_tokens(self) -> int:

@@ -117,12 +117,13 @@ class Route:
     def _candidate(self, term: Terms, score: Score, request: Request) -> Candidate:
         offer = term.offer
         is_healthy, in_flight = self._health(offer.upstream)
+        honoured = offer.honours(request)
         return Candidate(
             id=offer.id,
             model=offer.model,
             upstream=offer.upstream,
             size=offer.size,
-            abilities=offer.abilities | offer.honours(request),
+            abilities=offer.abilities | honoured if honoured else offer.abilities,
             context_window=offer.context_window,
             max_output_tokens=offer.max_output_tokens,
             expected_cost=term.expected,
