@@ -1,6 +1,7 @@
 """The SQL database: SQLite or PostgreSQL, one code. Every call is synchronous; async callers run it in a thread."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy.engine import URL, make_url
 
 from gateway.errors import ConfigError
 
+_CLOSE_S = 2.0
 _CHANGE_LOCK = 0x77656967
 _MIGRATION_LOCK = 0x77656968
 
@@ -40,6 +42,8 @@ class Database:
         self.is_postgres = parsed.get_backend_name() == "postgresql"
         self.shown_url = parsed.set(query={}).render_as_string(hide_password=True)
         """For messages: without the password, which may stand in the query too."""
+        self._idle = threading.Condition()
+        self._in_use = 0
         if self.is_postgres:
             self.engine = _postgres(parsed, timeout_s, statement_timeout_s)
         else:
@@ -98,6 +102,9 @@ class Database:
         return True
 
     def close(self) -> None:
+        """Waits a little for threads that nobody waits for any more: their connections would be left open."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._in_use, timeout=_CLOSE_S)
         self.engine.dispose()
 
     def _ping(self) -> None:
@@ -105,9 +112,21 @@ class Database:
             connection.exec_driver_sql("SELECT 1")
 
     @contextmanager
+    def _using(self) -> Iterator[None]:
+        with self._idle:
+            self._in_use += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._in_use -= 1
+                self._idle.notify_all()
+
+    @contextmanager
     def _transaction(self, sqlite_mode: str) -> Iterator[sa.Connection]:
         try:
             with (
+                self._using(),
                 self.engine.connect().execution_options(sqlite_mode=sqlite_mode) as connection,
                 connection.begin(),
             ):
