@@ -61,8 +61,7 @@ def with_usage(reply: Reply, form: Endpoint, served: Entry) -> dict[str, Any]:
     """The reply's body. Where the upstream counted nothing it tells what was counted here, as it is billed."""
     if reply.usage is not None or form not in _COUNTED:
         return reply.body
-    read, written = served.input_tokens, served.output_tokens
-    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    usage = _as_counted(served)
     if form == "embeddings":
         del usage["completion_tokens"]
     return {**reply.body, "usage": usage}
@@ -73,13 +72,17 @@ def usage_event(attempt: Attempt, served: Entry) -> Event | None:
     if attempt.usage is not None or attempt.form not in _STREAMED:
         return None
     last = msgspec.json.decode(attempt.last, type=_Head) if attempt.last else _Head()
-    read, written = served.input_tokens, served.output_tokens
     chunk = {
         **{name: value for name, value in msgspec.structs.asdict(last).items() if value is not None},
         "choices": [],
-        "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
+        "usage": _as_counted(served),
     }
     return Event(data=msgspec.json.encode(chunk), usage=served.usage, is_usage_only=True)
+
+
+def _as_counted(served: Entry) -> dict[str, int]:
+    read, written = served.input_tokens, served.output_tokens
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
 class _Head(msgspec.Struct):
