@@ -144,6 +144,10 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     p_good: dict[str, float]
     """Candidate id to P(good answer | prompt, model)."""
     is_degraded: bool = False
+    category: str = ""
+    """The coarse kind of prompt, as the scorer sees it; empty when it does not say."""
+    is_partial: bool = False
+    """The text is in a script that the scorer cannot read: judged by length and structure alone."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,12 +27,25 @@ class Scorable(msgspec.Struct, frozen=True, kw_only=True):
     """A candidate as the scorer knows it."""
 
     id: str
+    """`upstream/model`, unique."""
     size: Size
-    p_good: float | None
+    model: str = ""
+    """The name that callers use."""
+    upstream_model: str = ""
+    """The upstream's own name of it, by which measured models are known."""
+    p_good: float | None = None
     """Its known accuracy on prompts of middling difficulty, if somebody measured it."""
 
 
 class Scorer(Protocol):
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Scorable]) -> Sequence[Score]:
         """One Score per prompt: complexity in 0..1 and P(good) for each candidate. Never raises on any text."""
+        ...
+
+
+class Calibration(Protocol):
+    """What the tenant's own outcomes say of the scorer's predictions. In memory; takes microseconds; never raises."""
+
+    def adjust(self, tenant: str, score: Score) -> Score:
+        """The same score with each P(good) as that tenant has seen it come true."""
         ...

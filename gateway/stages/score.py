@@ -61,9 +61,19 @@ class ScoreStage:
     def _scorables_of(self, offers: tuple[Offer, ...]) -> tuple[Scorable, ...]:
         found = self._scorables.get(offers)
         if found is None:
-            found = tuple(Scorable(id=offer.id, size=offer.size, p_good=offer.p_good) for offer in offers)
+            found = tuple(_scorable(offer) for offer in offers)
             self._scorables[offers] = found
         return found
+
+
+def _scorable(offer: Offer) -> Scorable:
+    return Scorable(
+        id=offer.id,
+        size=offer.size,
+        model=offer.model,
+        upstream_model=offer.upstream_model,
+        p_good=offer.p_good,
+    )
 
 
 def _by_configuration(scorables: Sequence[Scorable]) -> Score:
