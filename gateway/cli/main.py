@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway import __version__
+from gateway.cli import scorer
+from gateway.cli.parsers import Commands, command, config_option
 from gateway.errors import ConfigError
 
 _DESCRIPTION = """\
@@ -69,37 +71,17 @@ def _parser() -> argparse.ArgumentParser:
     _check_config(commands)
     _keys(commands)
     _spend(commands)
+    scorer.add(commands)
     return parser
 
 
-_Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
-
-
-def _command(
-    commands: "_Commands[argparse.ArgumentParser]", name: str, help_: str, epilog: str = ""
-) -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name,
-        help=help_,
-        description=help_,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def _config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="default: config.yaml in the data folder that `up` made"
-    )
-
-
-def _up(commands: "_Commands[argparse.ArgumentParser]") -> None:
-    parser = _command(
+def _up(commands: "Commands[argparse.ArgumentParser]") -> None:
+    parser = command(
         commands,
         "up",
         "Run everything on this machine: stores, workers and the gateway, from one config file.",
     )
-    _config(parser)
+    config_option(parser)
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="default: ~/.local/share/weighbridge")
     parser.add_argument(
         "--port", type=int, help="of the apps' endpoint, for a config that is made now (default 8080)"
@@ -117,11 +99,11 @@ def _up(commands: "_Commands[argparse.ArgumentParser]") -> None:
     parser.set_defaults(run=run)
 
 
-def _serve(commands: "_Commands[argparse.ArgumentParser]") -> None:
-    parser = _command(
+def _serve(commands: "Commands[argparse.ArgumentParser]") -> None:
+    parser = command(
         commands, "serve", "Run the gateway alone, beside stores and workers that run elsewhere."
     )
-    _config(parser)
+    config_option(parser)
 
     def run(args: argparse.Namespace) -> int:
         from gateway.cli import serve
@@ -136,13 +118,13 @@ def _exec_worker(argv: Sequence[str]) -> int:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "workers", *argv])  # noqa: S606 - our own module, no shell
 
 
-def _check_config(commands: "_Commands[argparse.ArgumentParser]") -> None:
-    parser = _command(
+def _check_config(commands: "Commands[argparse.ArgumentParser]") -> None:
+    parser = command(
         commands,
         "check-config",
         "Do all that starting does, short of listening, and say what is wrong, with its place.",
     )
-    _config(parser)
+    config_option(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON line")
 
     def run(args: argparse.Namespace) -> int:
@@ -153,12 +135,12 @@ def _check_config(commands: "_Commands[argparse.ArgumentParser]") -> None:
     parser.set_defaults(run=run)
 
 
-def _keys(commands: "_Commands[argparse.ArgumentParser]") -> None:
-    parser = _command(
+def _keys(commands: "Commands[argparse.ArgumentParser]") -> None:
+    parser = command(
         commands, "keys", "Make, list and revoke keys, in the database of the config file.", _KEYS_EXAMPLES
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    create = _command(actions, "create", "Make a key and show it once.", _KEYS_EXAMPLES)
+    create = command(actions, "create", "Make a key and show it once.", _KEYS_EXAMPLES)
     create.add_argument("--tenant", help="who pays")
     create.add_argument("--user", default="default", help="who asks (default: %(default)s)")
     create.add_argument(
@@ -173,12 +155,12 @@ def _keys(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     create.add_argument("--budget-usd", metavar="USD", help="what this key may spend in a calendar month")
     create.add_argument("--rpm", type=int, metavar="N", help="requests that this key may make in a minute")
-    list_ = _command(actions, "list", "List keys; the secret part is not stored and cannot be shown.")
+    list_ = command(actions, "list", "List keys; the secret part is not stored and cannot be shown.")
     list_.add_argument("--tenant", help="only this tenant's")
-    revoke = _command(actions, "revoke", "End a key. It cannot be brought back.")
+    revoke = command(actions, "revoke", "End a key. It cannot be brought back.")
     revoke.add_argument("key", help="its id, as `keys list` shows it")
     for action, name in ((create, "create"), (list_, "list_"), (revoke, "revoke")):
-        _config(action)
+        config_option(action)
         action.add_argument("--json", action="store_true", help="print JSON")
         action.set_defaults(run=_keys_runner(name))
 
@@ -193,9 +175,9 @@ def _keys_runner(name: str):  # type: ignore[no-untyped-def]  # a closure for ar
     return run
 
 
-def _spend(commands: "_Commands[argparse.ArgumentParser]") -> None:
-    parser = _command(commands, "spend", "Who spent what, from the ledger.", _SPEND_EXAMPLES)
-    _config(parser)
+def _spend(commands: "Commands[argparse.ArgumentParser]") -> None:
+    parser = command(commands, "spend", "Who spent what, from the ledger.", _SPEND_EXAMPLES)
+    config_option(parser)
     parser.add_argument(
         "--by",
         default="tenant",
