@@ -49,3 +49,67 @@ class Calibration(Protocol):
     def adjust(self, tenant: str, score: Score) -> Score:
         """The same score with each P(good) as that tenant has seen it come true."""
         ...
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model answered, as far as it says something of itself. It holds texts, so it is never logged."""
+
+    text: str
+    """What the caller would read: not its reasoning."""
+    finish_reason: str
+    """In OpenAI's words; empty while it is still being written."""
+    is_refusal: bool = False
+    """The upstream itself says that the model declined."""
+    calls: tuple[str, ...] = ()
+    """The arguments of each tool call, as the model wrote them."""
+    logprobs: tuple[float, ...] = ()
+    """Of each token in its order; empty where the upstream tells none."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the answer was an answer to, and by whom."""
+
+    prompt: Prompt
+    size: Size
+    """Of the model that answered."""
+    complexity: float
+    category: str = ""
+    has_ceiling: bool = False
+    """The caller himself named the most tokens that an answer may have: that it ends there is no fault of it."""
+
+
+class AnswerSignals(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an answer beside its words: no text, so it may be logged and stored."""
+
+    finish_reason: str
+    """In OpenAI's words; empty while it is still being written."""
+    answer_chars: int
+    is_empty: bool = False
+    """Nothing to read and no tool call."""
+    is_refusal: bool = False
+    is_valid_json: bool | None = None
+    """Of the answer if JSON was asked for, and of each tool call; None: no JSON was due."""
+    has_tool_calls: bool = False
+    mean_logprob: float | None = None
+    ""x""
+    min_logprob: float | None = None
+    agreement: float | None = None
+    """With a second answer to the same prompt, 0 to 1; None: there is no second."""
+    input_chars: int = 0
+    size: Size = "small"
+    complexity: float = 0.5
+    category: str = ""
+    has_ceiling: bool = False
+    """As of `Asked`."""
+
+
+class Deferral(Protocol):
+    """What an answer tells of its own worth. Pure and fast: it runs on the event loop, once for each weighed answer."""
+
+    def signals(self, asked: Asked, answer: Answer, second: Answer | None) -> AnswerSignals:
+        """`second` is another answer to the same prompt, of the same model or of another small one. Never raises."""
+        ...
+
+    def updated(self, prior: float, signals: AnswerSignals) -> float:
+        """P(good) after the answer, 0 to 1, from P(good) before it. A signal that is absent changes nothing."""
+        ...
