@@ -91,7 +91,7 @@ class AnswerSignals(msgspec.Struct, frozen=True, kw_only=True):
     """Of the answer if JSON was asked for, and of each tool call; None: no JSON was due."""
     has_tool_calls: bool = False
     mean_logprob: float | None = None
-    ""x""
+    """Of all tokens; None, as for the next: the upstream told none."""
     min_logprob: float | None = None
     agreement: float | None = None
     """With a second answer to the same prompt, 0 to 1; None: there is no second."""
