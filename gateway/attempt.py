@@ -27,6 +27,7 @@ class Attempt:
         "last",
         "number",
         "outcome",
+        "p_good_after",
         "request_id",
         "terms",
         "text",
@@ -61,6 +62,8 @@ class Attempt:
         """The latest event of a stream."""
         self.outcome: Outcome = "interrupted"
         """Until it is known better."""
+        self.p_good_after: float | None = None
+        """P(good) of the answer, where a cascade has looked at it."""
 
     def absorb(self, event: Event) -> None:
         self.last = event.data

@@ -2,8 +2,15 @@
 
 from gateway.attempt import Attempt
 from gateway.cache.exact import CachedReply
-from gateway.ticket import Ticket
-from gateway.values import Entry, NanoUSD, Usage, cost
+from gateway.ticket import Request, Ticket
+from gateway.values import Entry, NanoUSD, Score, Usage, cost
+
+
+def predicted(request: Request, score: Score, candidate: str) -> float | None:
+    """P(good) as the scorer itself saw it; None where a default stands for what it did not say."""
+    if score.is_degraded or request.kind != "chat":
+        return None
+    return (score.raw or score.p_good).get(candidate)
 
 
 def draft(ticket: Ticket, attempt: Attempt) -> Entry:
@@ -61,6 +68,9 @@ def _entry(
         is_overrun=charged > ticket.reservation.amount,
         duration_ms=round((attempt.ended - attempt.began) * 1000),
         first_token_ms=ticket.first_token_ms,
+        p_good=predicted(ticket.request, ticket.score, attempt.candidate.id),
+        category=ticket.score.category,
+        p_good_after=attempt.p_good_after,
     )
 
 
@@ -94,4 +104,6 @@ def hit_entry(ticket: Ticket, hit: CachedReply) -> Entry:
         usage_source=hit.usage.source,
         is_stream=ticket.request.is_stream,
         is_cache_hit=True,
+        p_good=hit.p_good,
+        category=hit.category,
     )

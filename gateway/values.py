@@ -148,6 +148,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     """The coarse kind of prompt, as the scorer sees it; empty when it does not say."""
     is_partial: bool = False
     """The text is in a script that the scorer cannot read: judged by length and structure alone."""
+    raw: dict[str, float] = {}
+    """What the scorer itself predicted, where `p_good` is adjusted to a tenant's outcomes; empty: the same."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,6 +192,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     first_token_ms: int | None = None
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
+    p_good: float | None = None
+    """What the scorer predicted for this model before the answer, not adjusted to the tenant; None: nothing."""
+    category: str = ""
+    """The kind of prompt, as the scorer saw it."""
+    p_good_after: float | None = None
+    """P(good) once the answer was there, by the signals of a cascade; None: nobody looked."""
 
     @property
     def usage(self) -> Usage:

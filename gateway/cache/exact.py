@@ -25,6 +25,8 @@ class CachedReply(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
     chunks: tuple[bytes, ...]
     """One body, or the events of a stream without the final `[DONE]`."""
+    p_good: float | None = None
+    category: str = ""
 
 
 class ReplyStore(Protocol):

@@ -40,6 +40,9 @@ entries = sa.Table(
     sa.Column("first_token_ms", sa.BigInteger, nullable=True),
     sa.Column("cache_write_tokens", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("cache_write_1h_tokens", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("p_good", sa.Double, nullable=True),
+    sa.Column("category", sa.Text, nullable=False, server_default=""),
+    sa.Column("p_good_after", sa.Double, nullable=True),
     sa.Index("entries_by_tenant_window", "tenant_id", "window"),
     sa.Index("entries_by_tenant_time", "tenant_id", "created_ms"),
     sa.Index("entries_by_time", "created_ms"),
@@ -236,6 +239,34 @@ batch_lines = sa.Table(
     sa.Column("status_code", sa.Integer, nullable=True),
     sa.Column("reply", sa.LargeBinary, nullable=True),
     sa.Index("batch_lines_available", "batch_id", "available_ms", "number"),
+)
+
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    # Empty where no tenant asked: a line of an evaluation.
+    sa.Column("tenant_id", sa.Text, nullable=False),
+    # Empty where no user judged.
+    sa.Column("user_id", sa.Text, nullable=False),
+    # The request's id. Where there was none: the name of an evaluation's item, or one of our making.
+    sa.Column("subject", sa.Text, nullable=False),
+    # `upstream/model`; empty where only the model is known.
+    sa.Column("candidate_id", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("value", sa.Double, nullable=False),
+    sa.Column("weight", sa.Double, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    # What was predicted before the answer.
+    sa.Column("p_good", sa.Double, nullable=True),
+    sa.Column("complexity", sa.Double, nullable=True),
+    sa.Column("category", sa.Text, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("tenant_id", "subject", "model", "source", "user_id", name="outcomes_once"),
+    sa.Index("outcomes_by_source", "tenant_id", "source", "created_ms"),
+    sa.Index("outcomes_by_user", "tenant_id", "user_id", "created_ms"),
+    sa.Index("outcomes_by_time", "created_ms"),
 )
 
 marks = sa.Table(

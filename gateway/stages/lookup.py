@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Literal
 
 from gateway.cache.exact import CachedReply, ExactCache
+from gateway.entries import predicted
 from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Request, Ticket
 from gateway.values import Caller, Usage
@@ -65,21 +66,24 @@ class Lookup:
         chunks: tuple[bytes, ...],
     ) -> None:
         """Called for replies that reached their end; truncated and filtered ones are not kept."""
-        if self._cache is None or ticket.caller is None or ticket.decision is None or ticket.score is None:
+        caller, request, score, decision = ticket.caller, ticket.request, ticket.score, ticket.decision
+        if self._cache is None or not (caller and request and score and decision):
             return
         if not finish_reasons or not all(reason in _CLEAN for reason in finish_reasons):
             return
         reply = CachedReply(
-            tenant=ticket.caller.tenant,
+            tenant=caller.tenant,
             key=key,
             model=candidate.model,
             upstream=candidate.upstream,
             size=candidate.size,
-            policy=ticket.decision.policy,
-            reason=ticket.decision.reason,
-            complexity=ticket.score.complexity,
+            policy=decision.policy,
+            reason=decision.reason,
+            complexity=score.complexity,
             usage=usage,
             chunks=chunks,
+            p_good=predicted(request, score, candidate.id),
+            category=score.category,
         )
         kept = self._cache.put(reply)
         if kept is not None:

@@ -37,6 +37,9 @@ def test_an_entry_comes_back_as_it_was_posted(ledger):
         is_suspect=True,
         is_overrun=True,
         reason="naïve — 価格",
+        p_good=0.1 + 0.2,
+        category="code",
+        p_good_after=0.0,
     )
 
     ledger.post([full, entry(attempt=2)])

@@ -44,6 +44,13 @@ def test_an_intent_without_a_closing_is_billed_for_its_input_and_what_was_relaye
 
 
 @pytest.mark.fault("M4")
+def test_a_lost_attempt_keeps_what_was_predicted_of_it():
+    (lost,) = closings([IntentRecord(intent(p_good=0.7, category="code"))])
+
+    assert [(one.p_good, one.category) for one in lost.entries] == [(0.7, "code")]
+
+
+@pytest.mark.fault("M4")
 def test_each_attempt_of_a_lost_request_is_an_entry():
     records = [IntentRecord(intent(attempt=1)), IntentRecord(intent(attempt=2)), ProgressRecord("r1", 2, 5)]
 
