@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.contract import Candidate, Facts
-from policies.objective import by_cost
+from policies.objective import Order, by_cost
 from policies.section import Section
 
 
 @dataclass(frozen=True, slots=True)
 class Cheapest:
-    def order(self, _facts: Facts, candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
+    def order(self, _facts: Facts, candidates: Sequence[Candidate]) -> Order:
         ordered = sorted(candidates, key=by_cost)
-        return ordered, f"{ordered[0].model} is the cheapest allowed"
+        return Order(ordered, f"{ordered[0].model} is the cheapest allowed")
 
 
 def read(_section: Section) -> Cheapest:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.contract import Candidate, Facts
-from policies.objective import by_cost, p_good
+from policies.objective import Order, by_cost, p_good
 from policies.section import Section
 
 
@@ -12,16 +12,16 @@ from policies.section import Section
 class CheapestAdequate:
     target: float
 
-    def order(self, _facts: Facts, candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
+    def order(self, _facts: Facts, candidates: Sequence[Candidate]) -> Order:
         """Adequate ones by cost, then the others by promise: a fallback too is the cheapest that will do."""
         ordered = sorted(candidates, key=self._rank)
         first = ordered[0]
         if p_good(first) >= self.target:
-            return (
+            return Order(
                 ordered,
                 f"{first.model} is the cheapest with P(good) {p_good(first):.2f} >= {self.target:g}",
             )
-        return (
+        return Order(
             ordered,
             f"none reaches P(good) {self.target:g}; {first.model} is the best with {p_good(first):.2f}",
         )

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from policies.cascade import Cascade
 from policies.cheapest import Cheapest
 from policies.constraints import Constraint, split
 from policies.contract import Candidate, Decision, Facts, NoCandidateError
-from policies.objective import Objective
+from policies.objective import Objective, Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +28,27 @@ class ComposedPolicy:
     constraints: tuple[Constraint, ...] = ()
     guards: Guards = Guards()
 
+    @property
+    def max_calls(self) -> int:
+        return self.objective.max_calls if isinstance(self.objective, Cascade) else 1
+
     def decide(self, facts: Facts, candidates: Sequence[Candidate]) -> Decision:
         allowed, dropped = split(facts, candidates, self.constraints)
         if not allowed:
             raise NoCandidateError(dropped)
-        ordered, why = self._order(facts, allowed)
+        order = self._order(facts, allowed)
         return Decision(
-            candidates=tuple(ordered[: self.guards.max_attempts]),
+            candidates=tuple(order.candidates[: self.guards.max_attempts]),
             policy=self.name,
-            reason=f"{self.name}: {why}",
+            reason=f"{self.name}: {order.why}",
             dropped=dropped,
+            acceptance=order.acceptance,
         )
 
-    def _order(self, facts: Facts, allowed: Sequence[Candidate]) -> tuple[list[Candidate], str]:
+    def _order(self, facts: Facts, allowed: Sequence[Candidate]) -> Order:
         # A failed scorer must not buy the dear model: what is no complexity at all gets the cheapest, guard or not.
         is_nonsense = not 0 <= facts.complexity <= 1
         if is_nonsense or (facts.is_degraded and self.guards.on_degraded_score == "cheapest"):
-            ordered, why = Cheapest().order(facts, allowed)
-            return ordered, f"no score; {why}"
+            order = Cheapest().order(facts, allowed)
+            return order._replace(why=f"no score; {order.why}")
         return self.objective.order(facts, allowed)

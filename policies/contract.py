@@ -56,6 +56,21 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Of a decision by which answers are weighed before they are served: one that does not reach is passed over, and
+    the next candidate is asked, as long as the money and the time that were set aside allow."""
+
+    thresholds: tuple[float, ...]
+    """For each of the first candidates, what P(good) must be after its answer. Those after them are served unweighed."""
+    seconds: tuple[Candidate | None, ...] = ()
+    """For each of the same, who answers once more where the first answer leaves it open: their agreement counts."""
+    asks_logprobs: bool = True
+    """Have the tokens' log-probabilities told where they can be, and take them out before the caller sees the answer."""
+    stream_wait_s: float = 10.0
+    """How long a stream's beginning may wait for the whole of an answer; after that, what there is of it is weighed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The candidates in the order in which they are to be tried, and why."""
 
@@ -65,6 +80,8 @@ class Decision:
     """One line for a person: which rule chose the first candidate."""
     dropped: tuple[tuple[str, str], ...] = ()
     """(candidate id, constraint) for each candidate that may not be used."""
+    acceptance: Acceptance | None = None
+    """None: whatever the first that answers has to say is served."""
 
 
 class NoCandidateError(Exception):
@@ -78,7 +95,11 @@ class NoCandidateError(Exception):
 
 
 class Policy(Protocol):
-    """The same facts and candidates always give the same decision, so that last month can be replayed."""
+    """The same facts and candidates always give the same decision, so that last month can be replayed.
+
+    One whose decisions hold an Acceptance may have a `max_calls` too: the most answers, second ones included, that it has
+    asked for one request. Money is held for so many; without it for one, and then none is passed over.
+    """
 
     @property
     def name(self) -> str: ...

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
-from policies import cheapest, cheapest_adequate, constraints, threshold
+from policies import cascade, cheapest, cheapest_adequate, constraints, threshold
 from policies.composed import ComposedPolicy, Guards
 from policies.objective import Objective
 from policies.section import PolicyError, Section
@@ -23,6 +23,7 @@ OBJECTIVES: dict[str, Callable[[Section], Objective]] = {
     "threshold": threshold.read,
     "cheapest_adequate": cheapest_adequate.read,
     "cheapest": cheapest.read,
+    "cascade": cascade.read,
 }
 
 _ON_DEGRADED: tuple[Literal["cheapest", "objective"], ...] = ("cheapest", "objective")
@@ -57,6 +58,11 @@ def parse(text: str, *, source: str) -> ComposedPolicy:
         guards=_guards(top.section("guards", optional=True)),
     )
     top.done()
+    if (
+        isinstance(policy.objective, cascade.Cascade)
+        and policy.objective.max_steps > policy.guards.max_attempts
+    ):
+        raise top.refuse("expected no more than `guards.max_attempts`", "objective.max_steps")
     return policy
 
 

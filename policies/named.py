@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.contract import Candidate, Facts
-from policies.objective import by_cost
+from policies.objective import Order, by_cost
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    def order(self, _facts: Facts, candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
+    def order(self, _facts: Facts, candidates: Sequence[Candidate]) -> Order:
         ordered = sorted(candidates, key=by_cost)
-        return (
+        return Order(
             ordered,
             f"the caller asked for {ordered[0].model}; {ordered[0].upstream} is its cheapest upstream",
         )

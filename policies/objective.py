@@ -1,13 +1,19 @@
 """What an objective is: it puts the allowed candidates in order, best first, and says why in one line."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from policies.contract import Candidate, Facts
+from policies.contract import Acceptance, Candidate, Facts
+
+
+class Order(NamedTuple):
+    candidates: list[Candidate]
+    why: str
+    acceptance: Acceptance | None = None
 
 
 class Objective(Protocol):
-    def order(self, facts: Facts, candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
+    def order(self, facts: Facts, candidates: Sequence[Candidate]) -> Order:
         """`candidates` is never empty and holds only what may be used."""
         ...
 

@@ -1,10 +1,10 @@
 """A policy from somebody else's package, held to the same rules as ours: it orders, it cannot overrule."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policies.constraints import split
-from policies.contract import Candidate, Decision, Facts, NoCandidateError, Policy
+from policies.contract import Acceptance, Candidate, Decision, Facts, NoCandidateError, Policy
 from policies.section import NAME, PolicyError
 
 MAX_ATTEMPTS = 10
@@ -16,6 +16,7 @@ class Plugin:
 
     name: str
     policy: Policy
+    max_calls: int = 1
 
     def decide(self, facts: Facts, candidates: Sequence[Candidate]) -> Decision:
         allowed, dropped = split(facts, candidates)
@@ -42,6 +43,20 @@ class Plugin:
             policy=self.name,
             reason=" ".join(f"{self.name}: {decision.reason}".split())[:300],
             dropped=(*dropped, *decision.dropped),
+            acceptance=self._checked_acceptance(decision.acceptance, allowed),
+        )
+
+    def _checked_acceptance(
+        self, acceptance: Acceptance | None, allowed: dict[str, Candidate]
+    ) -> Acceptance | None:
+        if acceptance is None or self.max_calls == 1:
+            return None
+        asked = [second.id for second in acceptance.seconds if second is not None]
+        is_sane = all(0 <= threshold <= 1 for threshold in acceptance.thresholds)
+        if not is_sane or not allowed.keys() >= set(asked):
+            raise PolicyError(f"{self.name}: accepts answers in a way that is not possible")
+        return replace(
+            acceptance, seconds=tuple(second and allowed[second.id] for second in acceptance.seconds)
         )
 
 
@@ -49,4 +64,7 @@ def wrap(policy: Policy) -> Plugin:
     name: object = policy.name
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise PolicyError("name: expected letters, digits, `.`, `_` and `-`")
-    return Plugin(name, policy)
+    max_calls: object = getattr(policy, "max_calls", 1)
+    if type(max_calls) is not int or not 1 <= max_calls <= MAX_ATTEMPTS:
+        raise PolicyError(f"max_calls: expected a whole number between 1 and {MAX_ATTEMPTS}")
+    return Plugin(name, policy, max_calls)

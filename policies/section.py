@@ -39,6 +39,10 @@ class Section:
             raise self.refuse(f"expected text of 1 to {max_chars} characters", key)
         return value.strip()
 
+    def text_unless_false(self, key: str) -> str | None:
+        """None for `false`, and for a key that is not there."""
+        return None if self._need(key, False) is False else self.text(key, 200)
+
     def name(self, key: str) -> str:
         value = self._need(key)
         if not isinstance(value, str) or not NAME.fullmatch(value):
@@ -51,11 +55,17 @@ class Section:
             raise self.refuse(f"expected a whole number between {low:,} and {high:,}", key)
         return value
 
-    def share(self, key: str) -> float:
-        value = self._need(key)
+    def share(self, key: str, default: float | None = None) -> float:
+        value = self._need(key, default)
         if type(value) not in (int, float) or not 0 <= value <= 1:
             raise self.refuse("expected a number between 0 and 1", key)
         return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self._need(key, default)
+        if not isinstance(value, bool):
+            raise self.refuse("expected true or false", key)
+        return value
 
     def usd(self, key: str) -> int:
         """An amount in USD as nano-dollars, exactly."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.contract import SIZES, Candidate, Facts, Size
-from policies.objective import by_cost
+from policies.objective import Order, by_cost
 from policies.section import Section
 
 # For each wanted size the rank of every size: itself, then upwards, then downwards. Rather too good than too weak.
@@ -26,13 +26,13 @@ class Threshold:
     steps: tuple[Step, ...]
     otherwise: Size
 
-    def order(self, facts: Facts, candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
+    def order(self, facts: Facts, candidates: Sequence[Candidate]) -> Order:
         wanted = self.size_for(facts.complexity)
         ranks = _RANKS[wanted]
         ordered = sorted(candidates, key=lambda candidate: (ranks[candidate.size], *by_cost(candidate)))
         why = f"complexity {facts.complexity:.2f} wants {wanted}"
         nearest = ordered[0].size
-        return ordered, why if nearest == wanted else f"{why}; {nearest} is the nearest allowed"
+        return Order(ordered, why if nearest == wanted else f"{why}; {nearest} is the nearest allowed")
 
     def size_for(self, complexity: float) -> Size:
         for step in self.steps:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from policies import plugin
-from policies.contract import Decision, NoCandidateError
+from policies.contract import Acceptance, Decision, NoCandidateError
 from policies.document import PolicyError
 from policies.registry import Registry
 from tests.fixtures.routing import candidate, facts, one_of_each_size
@@ -18,7 +18,7 @@ DOCUMENT = "name: {name}\ndescription: d\nversion: 1\nobjective: {{kind: cheapes
 def test_the_library_is_there_without_any_folder():
     registry = Registry.load(entry_points=False)
 
-    assert registry.names == ("cheapest", "cheapest_adequate", "threshold")
+    assert registry.names == ("cascade", "cheapest", "cheapest_adequate", "threshold")
     assert registry.fallback.name == "cheapest"
 
 
@@ -30,7 +30,7 @@ def test_a_folder_adds_its_documents_and_nothing_else(tmp_path):
 
     registry = Registry.load([tmp_path], entry_points=False)
 
-    assert registry.names[3:] == ("a", "b")
+    assert registry.names[4:] == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,8 @@ def test_one_bad_document_refuses_the_whole_load_so_that_the_old_registry_stays(
 
 def test_an_unknown_name_and_a_missing_folder_say_what_there_is(tmp_path):
     with pytest.raises(
-        PolicyError, match=r"^there is no policy 'evil'; there are cheapest, cheapest_adequate, threshold$"
+        PolicyError,
+        match=r"^there is no policy 'evil'; there are cascade, cheapest, cheapest_adequate, threshold$",
     ):
         Registry.load(entry_points=False).get("evil")
     with pytest.raises(PolicyError, match=r"cannot be read: No such file or directory$"):
@@ -145,6 +146,49 @@ def test_a_plugin_cannot_alter_a_candidate_or_hide_what_was_dropped():
 
     assert decision.candidates == (real,)
     assert decision.dropped == (("local/large", "health"),)
+
+
+@dataclass
+class TheirCascade:
+    acceptance: Acceptance
+    max_calls: int = 3
+    name: str = "theirs"
+
+    def decide(self, given_facts, candidates):
+        return Decision(tuple(candidates), policy="theirs", reason="because", acceptance=self.acceptance)
+
+
+def test_a_plugin_may_weigh_answers_if_it_says_how_many_it_may_ask_for():
+    small, large = candidate("small"), candidate("large")
+    forged = candidate("small", worst_cost=0, expected_cost=5)
+    acceptance = Acceptance(thresholds=(0.9,), seconds=(forged,))
+
+    decision = plugin.wrap(TheirCascade(acceptance)).decide(facts(), [small, large])
+    single = plugin.wrap(TheirCascade(acceptance, max_calls=1)).decide(facts(), [small, large])
+
+    assert decision.acceptance == Acceptance(thresholds=(0.9,), seconds=(small,))
+    assert single.acceptance is None
+
+
+@pytest.mark.fault("S16")
+@pytest.mark.parametrize(
+    "acceptance",
+    [
+        Acceptance(thresholds=(2.0,)),
+        Acceptance(thresholds=(float("nan"),)),
+        Acceptance(thresholds=(0.5,), seconds=(candidate("evil"),)),
+        "always",
+    ],
+)
+def test_a_plugin_that_accepts_nonsense_fails_as_a_policy_error(acceptance):
+    with pytest.raises(PolicyError, match=r"^theirs: "):
+        plugin.wrap(TheirCascade(acceptance)).decide(facts(), one_of_each_size())
+
+
+@pytest.mark.parametrize("calls", [0, 11, True, "2"])
+def test_a_plugin_asks_for_one_to_ten_answers(calls):
+    with pytest.raises(PolicyError, match=r"^max_calls: expected a whole number between 1 and 10$"):
+        plugin.wrap(TheirCascade(Acceptance(thresholds=()), max_calls=calls))
 
 
 def test_a_plugins_refusal_is_joined_with_the_rules_that_always_hold():
