@@ -17,6 +17,10 @@ Outcome = Literal["ok", "client_gone", "interrupted", "failed", "lost"]
 
 ScopeKind = Literal["tenant", "user", "key"]
 
+OutcomeSource = Literal["feedback", "deferral", "judge", "evaluation"]
+"""Who says what an answer was worth: the user; a cascade that looked at it; a model or a person that judges; a file of
+measured answers."""
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Ceilings of one tenant, user or key; None is no ceiling. Months are calendar months in UTC."""
@@ -211,6 +215,27 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             source=self.usage_source,
             is_suspect=self.is_suspect,
         )
+
+
+class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What became of one answer, beside what had been predicted of it: what calibration and training learn from."""
+
+    tenant: str
+    """Empty: measured for nobody in particular."""
+    model: str
+    candidate: str = ""
+    """`upstream/model`; empty where only the model is known."""
+    source: OutcomeSource
+    value: float
+    """0 (bad) to 1 (good)."""
+    weight: float = 1.0
+    """How much it counts; 0: not at all."""
+    p_good: float | None = None
+    """The scorer's own prediction before the answer, not adjusted to the tenant."""
+    complexity: float | None = None
+    category: str = ""
+    created_ms: int
+    """When the value was told."""
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
