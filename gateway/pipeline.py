@@ -85,10 +85,10 @@ class Pipeline:
     async def _serve(self, ticket: Ticket, exchange: Exchange, caller: Caller, request: Request) -> None:
         stages = self._stages
         offers = self._catalogue.offers(request.model, caller.tier, request.kind)
-        stages.route.policy(request.model)
+        calls = stages.route.calls(request)
         key = stages.lookup.key(caller, request)
         asked = stages.lookup.ask(caller, request, key)
-        ticket.reservation, terms = await stages.admit(ticket, caller, request, offers)
+        ticket.reservation, terms = await stages.admit(ticket, caller, request, offers, calls=calls)
         attempts: list[Attempt] = []
         try:
             hit = await stages.lookup(caller, key, asked)

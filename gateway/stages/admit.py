@@ -6,7 +6,7 @@ from gateway.catalogue import Catalogue, Offer, Terms
 from gateway.errors import InvalidRequestError, QuotaExhaustedError, RateLimitedError, UnavailableError
 from gateway.limits.contract import Ask, Grant, Limiter, LimiterUnavailableError, Refusal, Scope
 from gateway.ticket import Request, Ticket
-from gateway.values import Caller, Limits, Reservation
+from gateway.values import Caller, Limits, NanoUSD, Reservation
 
 _WINDOWS = {
     "requests": "requests per minute",
@@ -26,9 +26,10 @@ class Admit:
         self._hold_s = hold_s
 
     async def __call__(
-        self, ticket: Ticket, caller: Caller, request: Request, offers: Sequence[Offer]
+        self, ticket: Ticket, caller: Caller, request: Request, offers: Sequence[Offer], *, calls: int = 1
     ) -> tuple[Reservation, tuple[Terms, ...]]:
-        """Holds the worst cost of the dearest offer that the budgets have room for; routing stays below it."""
+        """Holds the worst cost of the dearest offer, or of the dearest few where several answers may have to be paid
+        for, that the budgets have room for; routing and dispatch stay below it."""
         self._check_size(caller, request)
         is_background = ticket.is_background
         terms = tuple(
@@ -42,7 +43,7 @@ class Admit:
             request_id=ticket.request_id,
             tenant=caller.tenant,
             scopes=scopes_of(caller, is_background=is_background),
-            amounts=tuple(sorted({t.worst for t in terms}, reverse=True)),
+            amounts=amounts(terms, calls),
             tokens=tokens,
             ttl_s=self._hold_s,
         )
@@ -73,6 +74,24 @@ class Admit:
                 f"{tier.max_output_tokens}.",
                 param=request.output_field,
             )
+
+
+def amounts(terms: Sequence[Terms], calls: int) -> tuple[NanoUSD, ...]:
+    """What would do, dearest first: enough for so many calls, and for every lesser number of them down to one."""
+    if calls == 1:
+        return tuple(sorted({term.worst for term in terms}, reverse=True))
+    dearest: dict[str, NanoUSD] = {}
+    for term in terms:
+        dearest[term.offer.model] = max(term.worst, dearest.get(term.offer.model, 0))
+    costs = sorted(dearest.values(), reverse=True)
+    sums = {term.worst for term in terms}
+    for at, cost in enumerate(costs):
+        # A model may be asked twice, for a second sample: the cheapest stands in where there are too few.
+        cheaper = costs[at + 1 :] + [costs[-1]] * calls
+        for others in range(1, calls):
+            sums.add(cost + sum(cheaper[:others]))
+            sums.add(cost + sum(costs[at + 1 :][-others:]))
+    return tuple(sorted(sums, reverse=True))
 
 
 def scopes_of(caller: Caller, *, is_background: bool = False) -> tuple[Scope, ...]:

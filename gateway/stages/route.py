@@ -85,6 +85,11 @@ class Route:
                 param="model",
             ) from exc
 
+    def calls(self, request: Request) -> int:
+        """How many answers may have to be paid for. Raises NotFoundError as `policy` does."""
+        policy = self.policy(request.model)
+        return getattr(policy, "max_calls", 1) if request.kind == "chat" else 1
+
     def __call__(
         self, caller: Caller, request: Request, score: Score, reservation: Reservation, terms: Sequence[Terms]
     ) -> Decision:
