@@ -265,7 +265,14 @@ outcomes = sa.Table(
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("tenant_id", "subject", "model", "source", "user_id", name="outcomes_once"),
     sa.Index("outcomes_by_source", "tenant_id", "source", "created_ms"),
-    sa.Index("outcomes_by_user", "tenant_id", "user_id", "created_ms"),
+    sa.Index(
+        "outcomes_by_voter",
+        "tenant_id",
+        "user_id",
+        "created_ms",
+        sqlite_where=sa.text("source = 'feedback'"),
+        postgresql_where=sa.text("source = 'feedback'"),
+    ),
     sa.Index("outcomes_by_time", "created_ms"),
 )
 

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from gateway.ledger import outcomes
 from gateway.ledger.contract import Dimension, SpendQuery, SpendRow
 from gateway.ledger.database import Database, DatabaseUnavailableError, RowRefusedError
+from gateway.ledger.judged import deferral_outcomes
 from gateway.ledger.schema import entries
 from gateway.values import Entry, ScopeKind, Spent
 
@@ -58,14 +60,16 @@ class SqlLedger:
         self._insert = f"INSERT INTO entries ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - our own columns' names
 
     def post(self, entries: list[Entry]) -> int:
-        """Insert, ignoring those that are there; how many were new. Raises RowRefusedError, having posted nothing,
-        if one of them holds a value that the database will not take."""
+        """Insert, ignoring those that are there; how many were new. What a cascade thought of answers becomes outcomes
+        with them. Raises RowRefusedError, having posted nothing, if one of them holds a value that the database will
+        not take."""
         if not entries:
             return 0
         # The table's columns stand in the order of Entry's fields; a test compares them.
         rows = [msgspec.structs.astuple(entry) for entry in entries]
         try:
             with self._database.writing() as connection:
+                outcomes.add(connection, deferral_outcomes(entries))
                 return connection.exec_driver_sql(self._insert, rows).rowcount
         except (OverflowError, UnicodeEncodeError) as exc:
             raise RowRefusedError(str(exc)) from exc
@@ -84,10 +88,7 @@ class SqlLedger:
     def entries(self, request_id: str) -> list[Entry]:
         query = sa.select(entries).where(entries.c.request_id == request_id).order_by(entries.c.attempt)
         with self._database.reading() as connection:
-            return [
-                Entry(**dict(zip(Entry.__struct_fields__, row, strict=True)))
-                for row in connection.execute(query)
-            ]
+            return [entry_from(row) for row in connection.execute(query)]
 
     def spent(self, tenant: str, window: str) -> dict[tuple[ScopeKind, str], Spent]:
         query = (
@@ -112,6 +113,11 @@ class SqlLedger:
             statement = statement.group_by(*groups).order_by(*groups)
         with self._database.reading() as connection:
             return [_spend_row(query.by, tuple(row)) for row in connection.execute(statement)]
+
+
+def entry_from(row: sa.Row[*tuple[Any, ...]]) -> Entry:
+    """Of all columns of the table."""
+    return Entry(**dict(zip(Entry.__struct_fields__, row, strict=True)))
 
 
 class SpentReader:

@@ -42,5 +42,12 @@ def _make_outcomes() -> None:
         sa.CheckConstraint("complexity BETWEEN 0 AND 1", name="outcomes_complexity"),
     )
     op.create_index("outcomes_by_source", "outcomes", ["tenant_id", "source", "created_ms"])
-    op.create_index("outcomes_by_user", "outcomes", ["tenant_id", "user_id", "created_ms"])
+    is_vote = sa.text("source = 'feedback'")
+    op.create_index(
+        "outcomes_by_voter",
+        "outcomes",
+        ["tenant_id", "user_id", "created_ms"],
+        sqlite_where=is_vote,
+        postgresql_where=is_vote,
+    )
     op.create_index("outcomes_by_time", "outcomes", ["created_ms"])
