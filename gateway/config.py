@@ -159,6 +159,17 @@ class Batches(_Section, frozen=True, kw_only=True):
     """How often an idle gateway looks for the batches that others have taken in."""
 
 
+class Outcomes(_Section, frozen=True, kw_only=True):
+    """What is kept of what became of answers: users' votes, what judges and measurements said. Never a prompt."""
+
+    retention_days: Positive = 400
+    """What is older is removed."""
+    votes_per_day: NotNegative = 200
+    """Of a user's votes in any 24 hours so many count; later ones are kept without weight. 0: none counts."""
+    votes_per_minute: Positive = 60
+    """What a user may send to each gateway; beyond it: 429."""
+
+
 class PriceConfig(_Section, frozen=True, kw_only=True):
     """USD per million tokens."""
 
@@ -338,6 +349,7 @@ class Config(_Section, frozen=True, kw_only=True):
     journal: Journal = Journal()
     idempotency: Idempotency = Idempotency()
     batches: Batches = Batches()
+    outcomes: Outcomes = Outcomes()
     tiers: dict[Name, TierConfig] = msgspec.field(default_factory=shipped_tiers)
     policies: Policies = Policies()
     scoring: Scoring = Scoring()

@@ -7,6 +7,7 @@ GatewayError
 ├── NotFoundError              404
 ├── RequestTimeoutError        408
 ├── IdempotencyError           409  the same Idempotency-Key still runs
+├── NotYetError                409  what it is about is not there yet
 ├── RateLimitedError           429  come back later
 ├── QuotaExhaustedError        429  money or quota: coming back at once does not help
 ├── InternalError              500
@@ -101,6 +102,15 @@ class IdempotencyError(GatewayError):
     status = 409
     type = "idempotency_error"
     code = "idempotency_request_in_progress"
+
+
+class NotYetError(GatewayError):
+    """Shortly it may be there."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "request_not_settled"
+    should_retry = True
 
 
 class RateLimitedError(GatewayError):

@@ -98,6 +98,7 @@ REFUSALS: Mapping[int, tuple[Refusal, ...]] = {
     408: (Refusal(_WRONG, "request_timeout", "The headers or the body took too long to arrive."),),
     409: (
         Refusal("idempotency_error", "idempotency_request_in_progress", "The first one is still running."),
+        Refusal(_WRONG, "request_not_settled", "Nothing is known of the request yet: wait for `retry-after`."),
     ),
     413: (Refusal(_WRONG, "request_too_large", "The body is larger than this gateway takes."),),
     415: (
@@ -142,7 +143,7 @@ TITLES: Mapping[int, str] = {
     404: "Not there, or not for you",
     405: "Wrong method",
     408: "The request came too slowly",
-    409: "The same request is still running",
+    409: "The request is still running, or not yet in the ledger",
     413: "The body is too large",
     415: "The body cannot be read in this form",
     429: "Too much, or nothing left",
