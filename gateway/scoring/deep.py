@@ -1,0 +1,74 @@
+"""The optional second look: an encoder reads the prompts whose complexity lies near the policies' steps.
+
+Off unless a folder is configured, because on public data it does not pay: see bench/routing. Whatever goes wrong here,
+the first stage's score stands.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from gateway.scoring.batcher import MicroBatcher, Vector
+from gateway.scoring.contract import Prompt
+from gateway.scoring.quality import SLOPE
+from gateway.telemetry.metrics import Metrics
+from gateway.values import Score
+
+_SURE = 1e-6
+
+
+class Deep:
+    def __init__(
+        self,
+        batcher: MicroBatcher,
+        head: Callable[[float, Vector], float],
+        metrics: Metrics,
+        *,
+        band: tuple[float, float],
+    ) -> None:
+        """`head` gives the refined difficulty, from the first one and the encoder's vector."""
+        self._batcher = batcher
+        self._head = head
+        self._metrics = metrics
+        self._low, self._high = band
+
+    def is_near(self, score: Score) -> bool:
+        """Whether a second look may change the route."""
+        return self._low <= score.complexity <= self._high and not score.is_degraded
+
+    async def refine(self, prompt: Prompt, score: Score) -> Score:
+        """The score with a complexity that the encoder has had its say in, or the same score. Never raises."""
+        if not prompt.user:
+            return score
+        vector = await self._batcher(prompt.user)
+        if vector is None:
+            return score
+        refined = self._head(_logit(score.complexity), vector)
+        if not math.isfinite(refined):
+            self._metrics.degraded("deep_failed")
+            return score
+        return moved(score, _sigmoid(refined))
+
+    async def run(self) -> None:
+        """The encoder at work, until cancelled."""
+        await self._batcher.run()
+
+
+def moved(score: Score, complexity: float) -> Score:
+    """The same score at another complexity: each model's odds fall by SLOPE per unit of it, as in `quality.p_good`."""
+    shift = SLOPE * (complexity - score.complexity)
+    return msgspec.structs.replace(score, complexity=complexity, p_good=_shifted(score.p_good, shift))
+
+
+def _shifted(p_good: Mapping[str, float], shift: float) -> dict[str, float]:
+    return {id_: _sigmoid(_logit(chance) - shift) for id_, chance in p_good.items()}
+
+
+def _logit(share: float) -> float:
+    share = min(max(share, _SURE), 1 - _SURE)
+    return math.log(share / (1 - share))
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-min(max(logit, -30.0), 30.0)))
