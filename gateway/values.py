@@ -222,6 +222,8 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     tenant: str
     """Empty: measured for nobody in particular."""
+    user: str = ""
+    """Who judged, if a user did."""
     model: str
     candidate: str = ""
     """`upstream/model`; empty where only the model is known."""

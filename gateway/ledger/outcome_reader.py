@@ -21,7 +21,7 @@ _TENANTS = sa.text("""
     )
     SELECT tenant FROM known WHERE tenant IS NOT NULL
 """)
-_FIELDS = {"tenant_id": "tenant", "candidate_id": "candidate"}
+_FIELDS = {"tenant_id": "tenant", "user_id": "user", "candidate_id": "candidate"}
 _COLUMNS = tuple(
     column
     for column in outcomes.columns

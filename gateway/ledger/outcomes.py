@@ -27,8 +27,6 @@ class Outcome(OutcomeRow, frozen=True, kw_only=True, gc=False):
     """Grows with each that is added; 0: not added yet."""
     subject: str
     """The request's id; where there was none, the name of an evaluation's item, or one of our making."""
-    user: str = ""
-    """Who judged, if a user did."""
     reason: str = ""
     """One short word of the judge's."""
 

@@ -269,6 +269,7 @@ def test_a_reader_gets_what_has_a_weight_with_what_was_predicted(outcomes, datab
     assert reader.rows(NOV_21, "acme") == [
         OutcomeRow(
             tenant="acme",
+            user="alice",
             model="small",
             candidate="local/small",
             source="feedback",
