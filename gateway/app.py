@@ -41,10 +41,12 @@ from gateway.api.openai.responses.stored import response_handlers
 from gateway.api.operators import OperatorGuard
 from gateway.api.surface import Answering, post_handler
 from gateway.api.tagging import request_ids
+from gateway.asking import Asking
 from gateway.batches.lines import RunLine
 from gateway.batches.runner import Runner
 from gateway.cache.exact import ExactCache
 from gateway.cache.store import RedisReplyStore
+from gateway.cascade import Cascade
 from gateway.catalogue import Catalogue
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
@@ -70,7 +72,9 @@ from gateway.limits.local import LocalLimiter
 from gateway.limits.redis import RedisLimiter, check_eviction
 from gateway.pipeline import Pipeline, Stages
 from gateway.report import Report
+from gateway.scoring.contract import Deferral
 from gateway.scoring.lexical import LexicalScorer
+from gateway.scoring.rules import RuleDeferral
 from gateway.stages.admit import Admit
 from gateway.stages.authenticate import Authenticate, KeyStoreUnavailableError
 from gateway.stages.dispatch import Dispatch
@@ -85,6 +89,7 @@ from gateway.telemetry.logs import LogSink, make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstreams.pool import UpstreamPool
 from gateway.values import Caller
+from gateway.weighing import Weighing
 from policies.registry import Registry
 from policies.section import PolicyError
 
@@ -104,10 +109,17 @@ class Gateway:
     """The two listeners' applications and what is behind them."""
 
     def __init__(
-        self, config: Config, urls: StoreUrls, clock: Clock, failpoints: Failpoints, log_stream: BinaryIO
+        self,
+        config: Config,
+        urls: StoreUrls,
+        clock: Clock,
+        failpoints: Failpoints,
+        log_stream: BinaryIO,
+        deferral: Deferral,
     ) -> None:
         self._config = config
         self._clock = clock
+        self._deferral = deferral
         self.is_draining = False
         self.metrics = Metrics()
         self._count_tokens = _TokenCounter()
@@ -397,16 +409,7 @@ class Gateway:
                 log,
                 default_policy=config.policies.default,
             ),
-            dispatch=Dispatch(
-                self.pool,
-                self.journal,
-                clock,
-                metrics,
-                log,
-                failpoints,
-                total_s=total_s,
-                max_unshipped=config.journal.max_unshipped,
-            ),
+            dispatch=self._dispatch(failpoints, total_s),
             relay=Relay(self.journal, clock, metrics, failpoints, total_s=total_s),
             meter=Meter(self._count_tokens, metrics),
             settle=Settle(
@@ -426,6 +429,21 @@ class Gateway:
                 max_reply_bytes=config.idempotency.max_reply_bytes,
             ),
         )
+
+    def _dispatch(self, failpoints: Failpoints, total_s: float) -> Dispatch:
+        clock, log, journal = self._clock, self.log, self.journal
+        asking = Asking(
+            self.pool,
+            journal,
+            clock,
+            self.metrics,
+            log,
+            failpoints,
+            max_unshipped=self._config.journal.max_unshipped,
+        )
+        weighing = Weighing(self._deferral, self.metrics, log)
+        cascade = Cascade(asking, weighing, journal, clock, log, failpoints)
+        return Dispatch(asking, cascade, clock, total_s=total_s)
 
     def _resolve(self, token: str) -> Caller | None:
         try:
@@ -461,10 +479,16 @@ def create_app(
     clock: Clock | None = None,
     failpoints: Failpoints | None = None,
     log_stream: BinaryIO | None = None,
+    deferral: Deferral | None = None,
 ) -> Gateway:
     """Raises ConfigError for whatever in the configuration cannot be used."""
     return Gateway(
-        config, urls, clock or SystemClock(), failpoints or Failpoints(), log_stream or sys.stdout.buffer
+        config,
+        urls,
+        clock or SystemClock(),
+        failpoints or Failpoints(),
+        log_stream or sys.stdout.buffer,
+        deferral or RuleDeferral(),
     )
 
 

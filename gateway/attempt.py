@@ -24,6 +24,7 @@ class Attempt:
         "ended",
         "finish_reasons",
         "form",
+        "hides_logprobs",
         "last",
         "number",
         "outcome",
@@ -62,6 +63,8 @@ class Attempt:
         """The latest event of a stream."""
         self.outcome: Outcome = "interrupted"
         """Until it is known better."""
+        self.hides_logprobs = False
+        """They were asked for here, not by the caller."""
         self.p_good_after: float | None = None
         """P(good) of the answer, where a cascade has looked at it."""
 
@@ -80,6 +83,13 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
     reply: Reply
 
 
+class Collected(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream that has come to its end, of which nothing has been passed on."""
+
+    attempt: Attempt
+    events: list[Event]
+
+
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """A stream whose first events have arrived: from here on there is no other candidate."""
 
@@ -93,6 +103,9 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         """For a stream that is not relayed after all."""
         await self.rest.aclose()
         self.pooled.close()
+
+
+Answered = Whole | Collected | Opened
 
 
 class ClientGoneError(Exception):

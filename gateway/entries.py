@@ -65,7 +65,7 @@ def _entry(
         outcome=outcome,  # type: ignore[arg-type]  # a str here, one of the outcomes at every call above
         is_stream=ticket.request.is_stream,
         is_suspect=usage.is_suspect,
-        is_overrun=charged > ticket.reservation.amount,
+        is_overrun=charged > ticket.reservation.amount - sum([before.cost for before in ticket.entries]),
         duration_ms=round((attempt.ended - attempt.began) * 1000),
         first_token_ms=ticket.first_token_ms,
         p_good=predicted(ticket.request, ticket.score, attempt.candidate.id),

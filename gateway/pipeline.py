@@ -5,13 +5,14 @@ from collections.abc import Callable
 import anyio
 import msgspec
 
-from gateway.attempt import Attempt, Opened
+from gateway.answers import WithoutLogprobs
+from gateway.attempt import Attempt, Collected, Opened
 from gateway.cache.exact import CachedReply
 from gateway.catalogue import Catalogue, Terms
 from gateway.clock import Clock
 from gateway.entries import entry, hit_entry
 from gateway.errors import UpstreamFailedError
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, Voice
 from gateway.hops import hops_of
 from gateway.ledger.idempotency import StoredReply
 from gateway.report import Report
@@ -119,19 +120,47 @@ class Pipeline:
         if isinstance(answer, Opened):
             await self._stream(ticket, exchange, answer, attempts, key)
             return
-        voice = exchange.voice(ticket.request, answer.attempt.terms, answer.attempt.form)
+        if isinstance(answer, Collected):
+            await self._tell(ticket, exchange, answer, attempts, key)
+            return
+        voice = _voice(ticket.request, exchange, answer.attempt)
         await self._close(ticket, attempts)
-        body = voice.whole(with_usage(answer.reply, answer.attempt.form, ticket.entries[-1]))
+        assert ticket.served  # noqa: S101 - just made
+        body = voice.whole(with_usage(answer.reply, answer.attempt.form, ticket.served))
         self._keep(ticket, key, answer.attempt, (body,))
         ticket.status = 200
         ticket.is_whole = True
         await exchange.reply(body, self._report.headers(ticket))
+
+    async def _tell(
+        self,
+        ticket: Ticket,
+        exchange: Exchange,
+        answer: Collected,
+        attempts: list[Attempt],
+        key: str | None,
+    ) -> None:
+        """A stream that is here as a whole."""
+        assert ticket.request  # noqa: S101 - read before
+        ticket.first_token_ms = round((self._clock.monotonic() - ticket.started) * 1000)
+        voice = _voice(ticket.request, exchange, answer.attempt)
+        await self._close(ticket, attempts)
+        assert ticket.served  # noqa: S101 - just made
+        counted = usage_event(answer.attempt, ticket.served)
+        frames = voice.events([*answer.events, counted] if counted else answer.events)
+        told = b"".join(frames) + voice.end()
+        self._keep(ticket, key, answer.attempt, (told,))
+        ticket.status = 200
+        ticket.is_whole = True
+        await exchange.begin(self._report.headers(ticket))
+        await exchange.send(told + self._report.trailer(ticket) + exchange.done, is_last=True)
 
     async def _stream(
         self, ticket: Ticket, exchange: Exchange, opened: Opened, attempts: list[Attempt], key: str | None
     ) -> None:
         assert ticket.request  # noqa: S101 - read before
         ticket.status = 200
+        ticket.answering = opened.attempt.candidate
         ticket.first_token_ms = round((self._clock.monotonic() - ticket.started) * 1000)
         try:
             await exchange.begin(self._report.headers(ticket))
@@ -139,7 +168,7 @@ class Pipeline:
             await opened.abandon()
             raise
         kept: list[bytes] | None = [] if key else None
-        voice = exchange.voice(ticket.request, opened.attempt.terms, opened.attempt.form)
+        voice = _voice(ticket.request, exchange, opened.attempt)
         began = self._clock.monotonic()
         try:
             await self._stages.relay(opened, exchange, voice, kept)
@@ -151,7 +180,8 @@ class Pipeline:
         finally:
             ticket.upstream_s += self._clock.monotonic() - began
         await self._close(ticket, attempts)
-        counted = usage_event(opened.attempt, ticket.entries[-1])
+        assert ticket.served  # noqa: S101 - just made
+        counted = usage_event(opened.attempt, ticket.served)
         end = (b"".join(voice.events([counted])) if counted else b"") + voice.end()
         if kept is not None:
             self._keep(ticket, key, opened.attempt, (*kept, end))
@@ -185,6 +215,8 @@ class Pipeline:
     def _keep(self, ticket: Ticket, key: str | None, attempt: Attempt, chunks: tuple[bytes, ...]) -> None:
         if not (key and ticket.request and ticket.request.stores_cache and attempt.usage):
             return
+        if ticket.is_makeshift:  # whoever asks again may find more money, time or luck
+            return
         if attempt.terms.offer.is_cached:
             self._stages.lookup.keep(
                 ticket,
@@ -194,6 +226,11 @@ class Pipeline:
                 finish_reasons=attempt.finish_reasons,
                 chunks=chunks,
             )
+
+
+def _voice(request: Request, exchange: Exchange, attempt: Attempt) -> Voice:
+    voice = exchange.voice(request, attempt.terms, attempt.form)
+    return WithoutLogprobs(voice) if attempt.hides_logprobs else voice
 
 
 def _broken_off(ticket: Ticket, exc: UpstreamError) -> UpstreamFailedError:

@@ -8,8 +8,7 @@ from gateway.errors import GatewayError
 from gateway.money import usd
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
-from gateway.ticket import Ticket
-from gateway.values import Entry
+from gateway.ticket import Step, Ticket
 
 _MAX_REASON_CHARS = 200
 
@@ -40,17 +39,20 @@ class Report:
             "openai-processing-ms": str(round(elapsed_ms)),
             "x-weighbridge-cache": ticket.cache,
         }
-        served = ticket.entries[-1] if ticket.entries else None
+        served = ticket.served
         if served is not None:
             headers["x-weighbridge-model"] = served.model
             headers["x-weighbridge-decision"] = _header_text(served.reason)
             headers["x-weighbridge-complexity"] = f"{served.complexity:.4f}"
             headers["x-weighbridge-cost-usd"] = usd(sum(entry.cost for entry in ticket.entries))
-        elif ticket.decision and ticket.score:
+        elif ticket.answering and ticket.decision and ticket.score:
             # A stream begins before its cost is known: that follows as a comment before [DONE].
-            headers["x-weighbridge-model"] = ticket.decision.candidates[len(ticket.failures)].model
+            headers["x-weighbridge-model"] = ticket.answering.model
             headers["x-weighbridge-decision"] = _header_text(ticket.decision.reason)
             headers["x-weighbridge-complexity"] = f"{ticket.score.complexity:.4f}"
+        if ticket.steps:
+            headers["x-weighbridge-steps"] = str(len(ticket.steps))
+            headers["x-weighbridge-cascade"] = _header_text("; ".join(map(_step_text, ticket.steps)))
         headers.update(self.rate_headers(ticket))
         return headers
 
@@ -77,7 +79,9 @@ class Report:
 
     def _done(self, ticket: Ticket, code: str | None) -> None:
         seconds = self._clock.monotonic() - ticket.started
-        served: Entry | None = ticket.entries[-1] if ticket.entries else None
+        served = ticket.served
+        for step in ticket.steps:
+            self._metrics.cascaded(step.model, step.verdict)
         if code is not None:
             self._metrics.refused(code)
         if ticket.caller is not None:
@@ -108,6 +112,9 @@ class Report:
             policy=served.policy if served else None,
             decision=served.reason if served else None,
             complexity=served.complexity if served else None,
+            p_good=served.p_good if served else None,
+            p_good_after=served.p_good_after if served else None,
+            cascade=[_step_text(step) for step in ticket.steps] or None,
             degraded=ticket.score.is_degraded if ticket.score else None,
             cache=ticket.cache,
             stream=ticket.request.is_stream if ticket.request else None,
@@ -156,6 +163,11 @@ class _Following:
 def _header_text(text: str) -> str:
     printable = text.encode("ascii", "replace").decode()
     return "".join(c if c.isprintable() else " " for c in printable)[:_MAX_REASON_CHARS]
+
+
+def _step_text(step: Step) -> str:
+    after = "" if step.p_good_after is None else f" -> {step.p_good_after:.2f}"
+    return f"{step.model} {step.p_good:.2f}{after} {step.verdict}"
 
 
 def _duration(seconds: float) -> str:

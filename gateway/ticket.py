@@ -5,14 +5,22 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.config import Kind
-from gateway.values import Caller, Entry, Reservation, Score, Standing
-from policies.contract import Decision
+from gateway.values import PASSED_OVER, Caller, Entry, Reservation, Score, Standing
+from policies.contract import Candidate, Decision
 
 Endpoint = Literal["chat", "completions", "responses", "messages", "embeddings", "moderations"]
 """The surface that a caller uses, and the form of what an upstream is sent and answers."""
 
 FORM_OF: dict[Kind, Endpoint] = {"chat": "chat", "embedding": "embeddings", "moderation": "moderations"}
 """The form into which every dialect can be translated; scorer, meter and policies know no other."""
+
+
+Verdict = Literal[
+    "accepted", "deferred", "sampled", "last", "kept_budget", "kept_deadline", "kept_promise", "kept_failure"
+]
+"""accepted: good enough, served. deferred: not good enough, so the next was asked. sampled: only compared. last: served
+unweighed, there is none after it. kept: not good enough, but served, because the money or the time had no room for
+another answer, because nobody else promised a better one, or because everybody else failed."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,10 +106,22 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cascade made of one answer."""
+
+    model: str
+    p_good: float
+    """Before the answer."""
+    p_good_after: float | None
+    """None: it was not weighed."""
+    verdict: Verdict
+
+
 class Ticket:
     """All that is known of one request so far. Stages fill it in; the log line and the entries are written from it."""
 
     __slots__ = (
+        "answering",
         "cache",
         "caller",
         "decision",
@@ -120,6 +140,7 @@ class Ticket:
         "started",
         "started_ms",
         "status",
+        "steps",
         "upstream_s",
         "was_intended",
     )
@@ -141,6 +162,10 @@ class Ticket:
         """What was left of the rates when it was admitted, or refused."""
         self.score: Score | None = None
         self.decision: Decision | None = None
+        self.answering: Candidate | None = None
+        """Whose stream it is that has begun."""
+        self.steps: tuple[Step, ...] = ()
+        """Of a cascade."""
         self.failures: list[Failure] = []
         self.entries: list[Entry] = []
         self.cache = "off"
@@ -154,3 +179,17 @@ class Ticket:
         """The journal holds an intent that must be closed, billed or not."""
         self.first_token_ms: int | None = None
         self.status = 0
+
+    @property
+    def served(self) -> Entry | None:
+        """The entry of the answer that the caller got; if he got none, the latest."""
+        entries = self.entries
+        if len(entries) < 2:
+            return entries[0] if entries else None
+        seen = [entry for entry in entries if entry.outcome not in ("failed", *PASSED_OVER)]
+        return seen[-1] if seen else entries[-1]
+
+    @property
+    def is_makeshift(self) -> bool:
+        """A cascade serves an answer that it did not find good enough."""
+        return any(step.verdict.startswith("kept") for step in self.steps)

@@ -12,8 +12,13 @@ NanoUSD = int
 UsageSource = Literal["reported", "counted", "estimated", "none"]
 """Who counted: the upstream; our tokenizer over the whole text; our tokenizer over what is known of it; nobody."""
 
-Outcome = Literal["ok", "client_gone", "interrupted", "failed", "lost"]
-"""How an attempt ended. `lost`: the process died before it knew, and the journal closed the attempt."""
+Outcome = Literal["ok", "deferred", "sampled", "client_gone", "interrupted", "failed", "lost"]
+"""How an attempt ended. `deferred`: its answer was paid for and not served, because a cascade found that it would
+probably not do. `sampled`: paid for to be compared with another. `lost`: the process died before it knew, and the
+journal closed the attempt."""
+
+PASSED_OVER: frozenset[Outcome] = frozenset({"deferred", "sampled"})
+"""Answers that were billed, and that the caller never saw."""
 
 ScopeKind = Literal["tenant", "user", "key"]
 

@@ -10,7 +10,7 @@ from gateway.attempt import Attempt
 from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Endpoint, Request
 from gateway.upstreams.contract import Event, Reply
-from gateway.values import Entry, Usage
+from gateway.values import PASSED_OVER, Entry, Usage, UsageSource
 
 CountTokens = Callable[[str], int]
 _LONG_CHARS = 50_000
@@ -49,12 +49,16 @@ class Meter:
                 input=max(reported.input, counted[0] - (reported.prompt - reported.input)),
                 output=max(reported.output, counted[1] - reported.reasoning),
             )
-        return Usage(
-            input=counted[0], output=counted[1], source="counted" if attempt.outcome == "ok" else "estimated"
-        )
+        source: UsageSource = "counted" if _is_whole(attempt) else "estimated"
+        return Usage(input=counted[0], output=counted[1], source=source)
 
     def _both(self, prompt: str, answer: str) -> tuple[int, int]:
         return self._count(prompt), self._count(answer)
+
+
+def _is_whole(attempt: Attempt) -> bool:
+    """One that was passed over may have been broken off for it."""
+    return attempt.outcome == "ok" or (attempt.outcome in PASSED_OVER and bool(attempt.finish_reasons))
 
 
 def with_usage(reply: Reply, form: Endpoint, served: Entry) -> dict[str, Any]:

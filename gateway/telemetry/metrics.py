@@ -105,6 +105,12 @@ class Metrics(Collector):
             "Attempts sent to upstreams, by how they ended",
             ["upstream", "outcome"],
         )
+        self._steps = _Counter(
+            "weighbridge_cascade_steps",
+            "Answers in cascades, by what was made of them: accepted, deferred to the next model, sampled, the last, or "
+            "kept for want of money, of time, of a better promise, or of another that answered",
+            ["model", "verdict"],
+        )
         self._lines = _Counter(
             "weighbridge_batch_lines",
             "Lines of batches, by what came of them: answered, refused, or put off",
@@ -141,6 +147,9 @@ class Metrics(Collector):
     def attempted(self, upstream: str, outcome: str) -> None:
         self._attempts.add((upstream, outcome))
 
+    def cascaded(self, model: str, verdict: str) -> None:
+        self._steps.add((model, verdict))
+
     def batch_line(self, outcome: Literal["answered", "refused", "put_off"]) -> None:
         self._lines.add((outcome,))
 
@@ -160,6 +169,7 @@ class Metrics(Collector):
             self._cost,
             self._refusals,
             self._attempts,
+            self._steps,
             self._lines,
             self._degraded,
         ):

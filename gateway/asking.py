@@ -1,0 +1,281 @@
+"""One attempt, from the record on disk that says it is made to its answer: the only place that asks upstreams for
+anything billable."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack
+from typing import Any
+
+from gateway.attempt import Attempt, Collected, Leaving, Opened, Whole, gone
+from gateway.catalogue import Terms
+from gateway.clock import Clock
+from gateway.entries import draft
+from gateway.errors import UnavailableError
+from gateway.exchange import Exchange
+from gateway.failpoints import Failpoints
+from gateway.hops import one_more
+from gateway.ledger.contract import Intent, Journal, JournalUnavailableError
+from gateway.telemetry.logs import Logger
+from gateway.telemetry.metrics import Metrics
+from gateway.ticket import Endpoint, Failure, Request, Ticket
+from gateway.upstreams.contract import Event, Upstream, UpstreamCall, UpstreamError
+from gateway.upstreams.pool import UpstreamPool
+from policies.contract import Candidate
+
+_MAX_COLLECTED_BYTES = 1_048_576
+"""Of a stream that is read to its end before any of it is passed on; a longer one is passed on before."""
+_NOTE_EVERY_S = 1.0
+
+
+class Asking:
+    def __init__(
+        self,
+        pool: UpstreamPool,
+        journal: Journal,
+        clock: Clock,
+        metrics: Metrics,
+        log: Logger,
+        failpoints: Failpoints,
+        *,
+        max_unshipped: int,
+    ) -> None:
+        self._pool = pool
+        self._journal = journal
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._failpoints = failpoints
+        self._max_unshipped = max_unshipped
+
+    def attempt(self, ticket: Ticket, number: int, candidate: Candidate, term: Terms) -> Attempt:
+        assert ticket.request  # noqa: S101 - made by an earlier stage
+        return Attempt(
+            ticket.request_id,
+            number,
+            candidate,
+            term,
+            term.offer.form_for(ticket.request),
+            began=self._clock.monotonic(),
+            began_ms=self._clock.now_ms(),
+        )
+
+    async def whole(
+        self,
+        ticket: Ticket,
+        exchange: Exchange,
+        attempt: Attempt,
+        attempts: list[Attempt],
+        deadline: float,
+        body: dict[str, Any],
+    ) -> Whole:
+        """Like the next two it adds to `attempts` what may have been billed. Raises UpstreamError, GatewayError,
+        ClientGoneError."""
+        with self._pool.attempt(attempt.candidate.upstream) as upstream:
+            call = await self._prepare(ticket, attempt, attempts, deadline, body)
+            return await self._complete(upstream, call, exchange, attempt)
+
+    async def stream(
+        self,
+        ticket: Ticket,
+        exchange: Exchange,
+        attempt: Attempt,
+        attempts: list[Attempt],
+        deadline: float,
+        body: dict[str, Any],
+    ) -> Opened:
+        with ExitStack() as stack:
+            upstream = stack.enter_context(self._pool.attempt(attempt.candidate.upstream))
+            call = await self._prepare(ticket, attempt, attempts, deadline, body)
+            return await self._open(upstream, call, exchange, attempt, stack)
+
+    async def collected(
+        self,
+        ticket: Ticket,
+        exchange: Exchange,
+        attempt: Attempt,
+        attempts: list[Attempt],
+        deadline: float,
+        body: dict[str, Any],
+        *,
+        wait_s: float,
+    ) -> Collected | Opened:
+        """A stream that is read to its end; one that is long in coming, as far as it has come."""
+        with ExitStack() as stack:
+            upstream = stack.enter_context(self._pool.attempt(attempt.candidate.upstream))
+            call = await self._prepare(ticket, attempt, attempts, deadline, body)
+            return await self._collect(upstream, call, exchange, attempt, stack, wait_s=wait_s)
+
+    def failed(self, ticket: Ticket, attempt: Attempt, attempts: list[Attempt], exc: UpstreamError) -> None:
+        """What must be known of it afterwards."""
+        candidate = attempt.candidate
+        attempt.outcome = "failed"
+        if not exc.may_have_charged and attempt in attempts:
+            attempts.remove(attempt)
+        ticket.failures.append(Failure(model=candidate.model, upstream=candidate.upstream, reason=str(exc)))
+        self._metrics.attempted(candidate.upstream, exc.kind)
+        self._log.warning(
+            "dispatch.attempt_failed",
+            request_id=ticket.request_id,
+            upstream=candidate.upstream,
+            model=candidate.model,
+            kind=exc.kind,
+            status=exc.status,
+            reason=str(exc),
+        )
+
+    def ended(self, ticket: Ticket, attempt: Attempt) -> None:
+        attempt.ended = self._clock.monotonic()
+        ticket.upstream_s += attempt.ended - attempt.began
+
+    async def _prepare(
+        self,
+        ticket: Ticket,
+        attempt: Attempt,
+        attempts: list[Attempt],
+        deadline: float,
+        body: dict[str, Any],
+    ) -> UpstreamCall:
+        """The call, once a record on disk says that it is made."""
+        assert ticket.reservation  # noqa: S101 - made by an earlier stage
+        await self._intend(ticket, attempt)
+        self._failpoints.reach("after_intent")
+        attempts.append(attempt)
+        call = UpstreamCall(
+            reservation=ticket.reservation,
+            upstream=attempt.candidate.upstream,
+            form=attempt.form,
+            body=body,
+            headers=one_more(ticket.hops),
+            deadline=deadline,
+        )
+        # The attempt's clock starts when it is sent: what came before is ours.
+        attempt.began = self._clock.monotonic()
+        return call
+
+    async def _complete(
+        self, upstream: Upstream, call: UpstreamCall, exchange: Exchange, attempt: Attempt
+    ) -> Whole:
+        try:
+            async with asyncio.timeout(None) as patience:
+                with Leaving(exchange, patience, attempt):
+                    reply = await upstream.complete(call)
+        except TimeoutError as exc:
+            raise gone(attempt) from exc
+        self._failpoints.reach("after_reply")
+        self._metrics.attempted(upstream.name, "ok")
+        attempt.outcome = "ok"
+        attempt.usage = reply.usage
+        attempt.text.append(reply.text)
+        attempt.finish_reasons.extend(reply.finish_reasons)
+        return Whole(attempt=attempt, reply=reply)
+
+    async def _open(
+        self, upstream: Upstream, call: UpstreamCall, exchange: Exchange, attempt: Attempt, pooled: ExitStack
+    ) -> Opened:
+        events = upstream.stream(call)
+        try:
+            async with asyncio.timeout(None) as patience:
+                with Leaving(exchange, patience, attempt):
+                    first = await anext(events, None)
+        except TimeoutError as exc:
+            await events.aclose()
+            raise gone(attempt) from exc
+        except BaseException:
+            await events.aclose()
+            raise
+        self._pool.answered(upstream.name)
+        return Opened(attempt=attempt, first=first, rest=events, pooled=pooled.pop_all())
+
+    async def _collect(
+        self,
+        upstream: Upstream,
+        call: UpstreamCall,
+        exchange: Exchange,
+        attempt: Attempt,
+        pooled: ExitStack,
+        *,
+        wait_s: float,
+    ) -> Collected | Opened:
+        stream = upstream.stream(call)
+        events: list[Event] = []
+        try:
+            async with asyncio.timeout(None) as patience:
+                with Leaving(exchange, patience, attempt):
+                    is_whole = await self._read(stream, events, attempt, wait_s)
+        except BaseException as exc:
+            for event in events:
+                attempt.absorb(event)
+            await stream.aclose()
+            if isinstance(exc, TimeoutError):
+                raise gone(attempt) from exc
+            raise
+        self._pool.answered(upstream.name)
+        if not is_whole:
+            return Opened(attempt=attempt, first=events, rest=stream, pooled=pooled.pop_all())
+        for event in events:
+            attempt.absorb(event)
+        self._failpoints.reach("after_reply")
+        self._metrics.attempted(upstream.name, "ok")
+        attempt.outcome = "ok"
+        return Collected(attempt=attempt, events=events)
+
+    async def _read(
+        self, stream: AsyncGenerator[list[Event], None], events: list[Event], attempt: Attempt, wait_s: float
+    ) -> bool:
+        """Whether it came to its end in time, and within bounds."""
+        noted = attempt.began
+        size = chars = 0
+        async for arrived in stream:
+            events += arrived
+            size += sum([len(event.data) for event in arrived])
+            chars += sum([len(event.text) for event in arrived])
+            now = self._clock.monotonic()
+            if size > _MAX_COLLECTED_BYTES or now - attempt.began > wait_s:
+                return False
+            if now - noted >= _NOTE_EVERY_S:
+                noted = now
+                self._journal.progress(attempt.request_id, attempt.number, chars // 4)
+        return True
+
+    async def _intend(self, ticket: Ticket, attempt: Attempt) -> None:
+        is_paid = attempt.terms.worst > 0
+        if is_paid and self._journal.unshipped > self._max_unshipped:
+            raise UnavailableError(
+                "The ledger is too far behind, so nothing that costs money is started. Try again shortly.",
+                code="budget_unavailable",
+                retry_after_s=10,
+            )
+        assert ticket.reservation  # noqa: S101 - made by an earlier stage
+        intent = Intent(
+            draft=draft(ticket, attempt),
+            worst=attempt.terms.worst,
+            price=attempt.terms.price,
+            epoch=ticket.reservation.epoch,
+        )
+        # Even if this task is cancelled while it waits: the record may become durable, and must be closed.
+        ticket.was_intended = True
+        try:
+            await self._journal.intend(intent)
+        except JournalUnavailableError as exc:
+            self._metrics.degraded("journal")
+            if is_paid:
+                raise UnavailableError(
+                    "Spend cannot be recorded at the moment, so nothing that costs money is started. Try again shortly.",
+                    code="spend_journal_unavailable",
+                    retry_after_s=5,
+                ) from exc
+
+
+def upstream_body(request: Request, terms: Terms, form: Endpoint) -> dict[str, Any]:
+    """The caller's body with the upstream's name of the model, a ceiling on the answer, and usage asked for."""
+    written = request.body if request.native is None or form != request.endpoint else request.native
+    body = {**written, "model": terms.offer.upstream_model}
+    if request.kind != "chat":
+        return body
+    body.pop("max_tokens", None)
+    body.pop("max_completion_tokens", None)
+    body[terms.offer.max_tokens_field if form == "chat" else "max_tokens"] = terms.output_tokens
+    if request.is_stream and form != "messages":
+        options = body.get("stream_options")
+        body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+    return body
