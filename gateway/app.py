@@ -19,6 +19,7 @@ from litestar.openapi import OpenAPIConfig
 
 from gateway import __version__
 from gateway.api.admin.accounts import account_handlers
+from gateway.api.admin.outcomes import outcome_handlers
 from gateway.api.admin.system import system_handlers
 from gateway.api.anthropic.count import TokenCounting
 from gateway.api.anthropic.dialect import MessagesDialect
@@ -27,6 +28,7 @@ from gateway.api.description.handlers import Description, description_handlers
 from gateway.api.description.operations import METRICS, OPERATIONS
 from gateway.api.dialect import Dialect
 from gateway.api.errors import ErrorHandler, error_handler
+from gateway.api.feedback import Feedback, feedback_handlers
 from gateway.api.finance.spend import finance_handlers
 from gateway.api.health import Check, metrics_page, probes
 from gateway.api.openai.batches import BatchDesk, batch_handlers
@@ -61,6 +63,8 @@ from gateway.ledger.database import Database, DatabaseUnavailableError
 from gateway.ledger.files import Files
 from gateway.ledger.idempotency import Idempotency
 from gateway.ledger.journal import FileJournal
+from gateway.ledger.outcome_import import OutcomeImport
+from gateway.ledger.outcomes import Outcomes
 from gateway.ledger.price_book import PriceBook
 from gateway.ledger.shipper import Shipper
 from gateway.ledger.store import SpentReader, SqlLedger
@@ -174,7 +178,10 @@ class Gateway:
         work = BatchWork(
             self.database, clock, self.files, owner=secrets.token_hex(8), lease_s=config.batches.lease_s
         )
-        self.sweeper = Sweeper([self.idempotency.purge, self.files.purge, work.purge], self.log)
+        self.outcomes = Outcomes(self.database, clock, config.outcomes)
+        self.sweeper = Sweeper(
+            [self.idempotency.purge, self.files.purge, work.purge, self.outcomes.purge], self.log
+        )
         stages = self._stages(failpoints)
         self._settle = stages.settle
         self._repeat = stages.repeat
@@ -225,6 +232,7 @@ class Gateway:
                 *response_handlers(authenticate),
                 *file_handlers(self.files, authenticate, self._config.batches),
                 *batch_handlers(desk),
+                *feedback_handlers(self._feedback(authenticate)),
                 *self._probes(with_metrics=server.public_metrics),
                 *description_handlers(
                     Description(
@@ -239,6 +247,19 @@ class Gateway:
             request_max_body_size=server.max_body_bytes,
             openapi_config=None,
             logging_config=None,
+        )
+
+    def _feedback(self, authenticate: Authenticate) -> Feedback:
+        return Feedback(
+            self.outcomes,
+            self.ledger,
+            authenticate,
+            LocalLimiter(self._clock),
+            self._clock,
+            self._ids,
+            self.catch_up,
+            self._config.outcomes,
+            longest_s=_longest_s(self._config),
         )
 
     def _batch_runner(self, work: BatchWork, pipeline: Pipeline, surfaces: Mapping[str, Dialect]) -> Runner:
@@ -273,6 +294,9 @@ class Gateway:
             [
                 *account_handlers(self.accounts),
                 *system_handlers(self.pool, self.prices, self.accounts),
+                *outcome_handlers(
+                    self.outcomes, OutcomeImport(self.database, self._clock, Ids("out_", self._clock))
+                ),
                 *finance_handlers(self.ledger, self.catch_up),
                 *self._probes(with_metrics=True),
             ],

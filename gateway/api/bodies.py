@@ -5,6 +5,7 @@ from collections.abc import Mapping, Set
 from typing import Annotated, Any
 
 import msgspec
+from litestar import Request
 
 from gateway.errors import InvalidRequestError
 
@@ -32,6 +33,16 @@ _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 """Of tokens that were asked for."""
 _ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+
+async def json_body(request: Request[Any, Any, Any]) -> bytes:
+    """Of a handler of the framework's. Raises InvalidRequestError for another content type."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise InvalidRequestError(
+            "Send the body as `content-type: application/json`.", status=415, code="unsupported_media_type"
+        )
+    return await request.body()
 
 
 def read_object(raw: bytes) -> dict[str, Any]:

@@ -3,17 +3,23 @@
 from collections.abc import Sequence
 
 from gateway.ledger.outcomes import Outcome
-from gateway.values import Entry, OutcomeSource
+from gateway.values import PASSED_OVER, Entry, OutcomeSource
 
 DEFERRAL_WEIGHT = 0.2
 """A cascade's own word is the weakest there is: who learns from it learns what he thought himself."""
 
-_ANSWERED = frozenset({"ok", "client_gone", "interrupted"})
+_WITHOUT = frozenset({"failed", "lost"})
+"""How an attempt ends of which there is no answer, or none that is known."""
 
 
-def answered(entries: Sequence[Entry]) -> Entry | None:
-    """Of one request's entries that of the answer that was given, if there was one."""
-    given = [entry for entry in entries if entry.outcome in _ANSWERED]
+def answered(entries: Sequence[Entry], *, by: str | None = None) -> Entry | None:
+    """Of one request's entries that of the answer which the caller got; or of one model's, whether or not he saw it."""
+    given = [
+        entry
+        for entry in entries
+        if entry.outcome not in _WITHOUT
+        and (entry.outcome not in PASSED_OVER if by is None else entry.model == by)
+    ]
     return given[-1] if given else None
 
 
@@ -47,7 +53,6 @@ def outcome_of(
 def deferral_outcomes(entries: Sequence[Entry]) -> list[Outcome]:
     """Of the answers that a cascade looked at. `value` is P(good) after the answer, and not whether that was enough,
     which would only repeat the threshold."""
-    last = {entry.request_id: entry.attempt for entry in entries}
     return [
         outcome_of(
             entry,
@@ -55,7 +60,7 @@ def deferral_outcomes(entries: Sequence[Entry]) -> list[Outcome]:
             value=entry.p_good_after,
             created_ms=entry.created_ms + entry.duration_ms,
             weight=DEFERRAL_WEIGHT,
-            reason="accepted" if entry.attempt == last[entry.request_id] else "escalated",
+            reason="deferred" if entry.outcome == "deferred" else "served",
         )
         for entry in entries
         if entry.p_good_after is not None and 0 <= entry.p_good_after <= 1

@@ -118,10 +118,10 @@ class OutcomeImport:
         attempts = served.get(line.request_id, ())
         if not attempts or line.tenant not in (None, attempts[0].tenant):
             return f"the ledger has no request {line.request_id!r}"
-        named = line.model
-        entry = answered([one for one in attempts if named in (None, one.model)])
+        entry = answered(attempts, by=line.model)
         if entry is None:
-            return f"request {line.request_id!r} was not answered" + (f" by {named!r}" if named else "")
+            by = f" by {line.model!r}" if line.model else ""
+            return f"request {line.request_id!r} was not answered{by}"
         return outcome_of(
             entry,
             source=line.source or "judge",

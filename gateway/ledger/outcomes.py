@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.clock import Clock
+from gateway.config import Outcomes as Settings
 from gateway.ledger.database import Database
 from gateway.ledger.schema import outcomes
 from gateway.values import OutcomeRow, OutcomeSource
@@ -54,12 +55,11 @@ class OutcomeSummary(msgspec.Struct, frozen=True, kw_only=True):
 class Outcomes:
     """Its calls raise DatabaseUnavailableError."""
 
-    def __init__(self, database: Database, clock: Clock, *, retention_days: int, votes_per_day: int) -> None:
-        """Of a user's votes, `votes_per_day` count in any 24 hours."""
+    def __init__(self, database: Database, clock: Clock, settings: Settings) -> None:
         self._database = database
         self._clock = clock
-        self._retention_ms = retention_days * _DAY_MS
-        self._votes_per_day = votes_per_day
+        self._retention_ms = settings.retention_days * _DAY_MS
+        self._votes_per_day = settings.votes_per_day
 
     def vote(self, vote: Outcome) -> Outcome:
         """A user's, as it is kept: his latest stands, and beyond what he may have in a day it has no weight."""

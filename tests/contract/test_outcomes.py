@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from gateway.clock import ManualClock
+from gateway.config import Outcomes as Settings
 from gateway.ids import Ids
 from gateway.ledger import outcomes as store
 from gateway.ledger.database import RowRefusedError
@@ -26,7 +27,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def outcomes(database, clock) -> Outcomes:
-    return Outcomes(database, clock, retention_days=400, votes_per_day=2)
+    return Outcomes(database, clock, Settings(votes_per_day=2))
 
 
 @pytest.fixture
@@ -160,9 +161,7 @@ def test_what_is_older_than_it_is_kept_is_removed_a_bite_at_a_time(outcomes, dat
 
 
 def test_what_a_cascade_thought_of_an_answer_is_an_outcome_once_it_is_in_the_ledger(outcomes, ledger):
-    judged = entry(
-        "req_1", p_good=0.6, p_good_after=0.3, category="code", outcome="ok", duration_ms=7, attempt=1
-    )
+    judged = entry("req_1", p_good=0.6, p_good_after=0.3, category="code", outcome="deferred", duration_ms=7)
     entries = [judged, entry("req_1", attempt=2, model="large", upstream="cloud"), entry("req_2")]
 
     ledger.post(entries)
@@ -174,17 +173,17 @@ def test_what_a_cascade_thought_of_an_answer_is_an_outcome_once_it_is_in_the_led
         source="deferral",
         value=0.3,
         weight=DEFERRAL_WEIGHT,
-        reason="escalated",
+        reason="deferred",
         p_good=0.6,
         complexity=judged.complexity,
         created_ms=NOV_21 + 7,
     )
 
 
-def test_a_cascades_answer_that_was_good_enough_is_said_to_be_accepted(outcomes, ledger):
-    ledger.post([entry("req_1", p_good_after=0.9), entry("req_2", attempt=2)])
+def test_a_cascades_answer_that_was_served_is_said_to_be(outcomes, ledger):
+    ledger.post([entry("req_1", p_good_after=0.9), entry("req_1", attempt=2, outcome="sampled")])
 
-    assert [(one.subject, one.value, one.reason) for one in kept(outcomes)] == [("req_1", 0.9, "accepted")]
+    assert [(one.subject, one.value, one.reason) for one in kept(outcomes)] == [("req_1", 0.9, "served")]
 
 
 @pytest.mark.fault("M15")
@@ -198,8 +197,9 @@ def test_nonsense_of_a_cascade_keeps_no_entry_out_of_the_ledger(outcomes, ledger
 def test_a_judges_value_is_set_beside_what_the_ledger_knows_of_the_answer(outcomes, ledger, imported):
     ledger.post(
         [
-            entry("req_1", p_good=0.6, category="code", p_good_after=0.2),
+            entry("req_1", p_good=0.6, category="code", outcome="deferred"),
             entry("req_1", attempt=2, model="large", upstream="cloud", p_good=0.9),
+            entry("req_1", attempt=3, model="medium", outcome="sampled"),
         ]
     )
 

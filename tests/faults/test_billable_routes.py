@@ -31,6 +31,7 @@ FREE = {
     "/v1/batches": "its lines are charged one by one when they run",
     "/v1/batches/{batch_id:str}/cancel": "only ends what runs",
     "/v1/responses/{response_id:str}": "none is stored",
+    "/v1/weighbridge/feedback": "writes down a vote",
 }
 """Why they cost nothing."""
 

@@ -6,6 +6,7 @@ from gateway.api.description.anthropic_operations import MESSAGES
 from gateway.api.description.anthropic_replies import AnthropicModel, AnthropicModelList
 from gateway.api.description.batch_operations import BATCHES, FILES
 from gateway.api.description.chat_replies import ChatCompletion, ChatCompletionChunk
+from gateway.api.description.feedback_operations import FEEDBACK
 from gateway.api.description.openai_operations import COMPLETIONS, EMBEDDINGS, MODERATIONS
 from gateway.api.description.openai_replies import Model, ModelList
 from gateway.api.description.operation import BILLABLE, READING, Example, Operation, Parameter
@@ -186,6 +187,7 @@ OPERATIONS = (
     *MESSAGES,
     *FILES,
     *BATCHES,
+    FEEDBACK,
     *MODELS,
     *SERVICE,
 )

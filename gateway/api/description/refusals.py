@@ -98,7 +98,9 @@ REFUSALS: Mapping[int, tuple[Refusal, ...]] = {
     408: (Refusal(_WRONG, "request_timeout", "The headers or the body took too long to arrive."),),
     409: (
         Refusal("idempotency_error", "idempotency_request_in_progress", "The first one is still running."),
-        Refusal(_WRONG, "request_not_settled", "Nothing is known of the request yet: wait for `retry-after`."),
+        Refusal(
+            _WRONG, "request_not_settled", "Nothing is known of the request yet: wait for `retry-after`."
+        ),
     ),
     413: (Refusal(_WRONG, "request_too_large", "The body is larger than this gateway takes."),),
     415: (

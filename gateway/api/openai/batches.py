@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from gateway.api.bodies import invalid, read_object
+from gateway.api.bodies import invalid, json_body, read_object
 from gateway.api.openai.paging import is_name, page_of, paged
 from gateway.errors import InvalidRequestError, NotFoundError, RateLimitedError
 from gateway.ledger.batches import Batch, Batches, NewBatch, TooManyBatchesError
@@ -70,7 +70,7 @@ class BatchDesk:
 
     async def create(self, request: AnyRequest) -> Response[bytes]:
         caller = await self.authenticate(request.scope["headers"])
-        raw = await _json_body(request)
+        raw = await json_body(request)
         claim = await self._repeat.claim(
             self._new_id(), caller, request.scope["headers"], "batches", read_object(raw)
         )
@@ -210,15 +210,6 @@ def _reply(batch: Batch, claim: Claim | None) -> Response[bytes]:
     if claim is not None:
         claim.keep(StoredReply(status=200, content_type="application/json", body=body))
     return Response(body, media_type="application/json")
-
-
-async def _json_body(request: AnyRequest) -> bytes:
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise InvalidRequestError(
-            "Send the body as `content-type: application/json`.", status=415, code="unsupported_media_type"
-        )
-    return await request.body()
 
 
 def _unknown(batch_id: str) -> NotFoundError:
