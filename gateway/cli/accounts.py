@@ -1,6 +1,7 @@
 """The accounts in the database of a config file, opened and brought up to date, for commands that need no gateway."""
 
 import argparse
+import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,3 +38,8 @@ def opened_accounts(args: argparse.Namespace) -> Iterator[Accounts]:
         accounts.check_pepper()
         accounts.tiers.seed(config.tiers)
         yield accounts
+
+
+def actor() -> str:
+    """For the audit: who works on the database itself."""
+    return f"cli:{getpass.getuser()}"

@@ -1,13 +1,12 @@
 """`weighbridge keys`: make, list and revoke."""
 
 import argparse
-import getpass
 from decimal import Decimal, InvalidOperation
 from typing import Any, get_args
 
 import msgspec
 
-from gateway.cli.accounts import opened_accounts
+from gateway.cli.accounts import actor, opened_accounts
 from gateway.cli.table import print_table
 from gateway.errors import ConfigError
 from gateway.ledger.account_records import Role
@@ -53,9 +52,9 @@ def revoke(args: argparse.Namespace) -> int:
     with opened_accounts(args) as accounts:
         is_operator = args.key in {operator.id for operator in accounts.operators.all()}
         view = (
-            operator_view(accounts.operators.revoke(args.key, actor=_actor()))
+            operator_view(accounts.operators.revoke(args.key, actor=actor()))
             if is_operator
-            else key_view(accounts.revoke_key(args.key, actor=_actor()))
+            else key_view(accounts.revoke_key(args.key, actor=actor()))
         )
     if args.json:
         print(msgspec.json.encode(view).decode())
@@ -71,21 +70,21 @@ def _key(
     if args.tenant not in known:
         if args.tier is None:
             raise ConfigError(f"keys create: there is no tenant {args.tenant!r}; --tier PLAN makes it")
-        accounts.create_tenant(args.tenant, tier=args.tier, actor=_actor())
+        accounts.create_tenant(args.tenant, tier=args.tier, actor=actor())
     elif args.tier is not None and accounts.tenant(args.tenant).tier != args.tier:
         raise ConfigError(
             f"keys create: tenant {args.tenant!r} is on the plan {accounts.tenant(args.tenant).tier!r}; "
             "PATCH /admin/tenants changes that"
         )
     issued = accounts.create_key(
-        args.tenant, user_id=args.user, label=args.name, limits=limits, expires_ms=expires_ms, actor=_actor()
+        args.tenant, user_id=args.user, label=args.name, limits=limits, expires_ms=expires_ms, actor=actor()
     )
     return {**key_view(issued.key), "key": issued.text}
 
 
 def _operator(args: argparse.Namespace, accounts: Accounts) -> dict[str, Any]:
     role: Role = next(role for role in get_args(Role) if role == args.role)
-    issued = accounts.operators.create(role, label=args.name, actor=_actor())
+    issued = accounts.operators.create(role, label=args.name, actor=actor())
     return {**operator_view(issued.operator), "key": issued.text}
 
 
@@ -104,7 +103,3 @@ def _expires(args: argparse.Namespace) -> int | None:
         return moment(args.expires)
     except PeriodError as exc:
         raise ConfigError(f"--expires: {exc}") from exc
-
-
-def _actor() -> str:
-    return f"cli:{getpass.getuser()}"

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.ledger.contract import Dimension, SpendRow
@@ -39,12 +39,15 @@ def totals(rows: Sequence[SpendRow]) -> dict[str, Any]:
 
 
 def as_csv(rows: Sequence[SpendRow], by: Sequence[Dimension]) -> str:
-    """With a header line even when there are no rows."""
+    return csv_of(as_records(rows), [*by, *_columns()])
+
+
+def csv_of(records: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """With a header line even when there are no records."""
     out = io.StringIO()
-    names = [*by, *_columns()]
     writer = csv.DictWriter(out, names, lineterminator="\r\n")
     writer.writeheader()
-    for record in as_records(rows):
+    for record in records:
         writer.writerow({name: _harmless(value) for name, value in record.items()})
     return out.getvalue()
 

@@ -107,6 +107,7 @@ async def test_judgements_come_as_an_array_or_line_by_line(gateway: RunningGatew
         ('{"value": 1}', "line 1: say `request_id`, or the `model`"),
         ('{"request_id": "req_1", "value": 1, "p_good": 0.5}', "line 1: `p_good`: the ledger knows"),
         ('{"model": "m", "value": 1, "item": "req_1"}', "line 1: `item`"),
+        ('{"model": "m", "value": 1, "item": "a\\u0000"}', "line 1: "),
         ('{"model": "m", "value": 1, "source": "feedback"}', "line 1: "),
         ('{"model": "m", "value": 1, "prompt": "Who?"}', "line 1: "),
         (b'{"model": "\xff", "value": 1}', "line 1: "),
@@ -125,7 +126,7 @@ async def test_what_cannot_be_read_is_refused_whole_with_its_line(
 
 
 @pytest.mark.parametrize(
-    "query", [{"source": "rumour"}, {"since": "yesterday"}, {"limit": 0}, {"before": "x"}]
+    "query", [{"source": "rumour"}, {"since": "yesterday"}, {"limit": 0}, {"before": "x"}, {"tenant": "a\0"}]
 )
 async def test_a_wrong_question_is_refused(gateway: RunningGateway, query: dict[str, Any]) -> None:
     async with gateway.admin() as admin:

@@ -43,7 +43,7 @@ def test_help_teaches_and_no_command_is_wrong_usage() -> None:
     bare = weighbridge()
 
     assert shown.returncode == 0
-    for command in ("up", "serve", "worker", "check-config", "keys", "spend"):
+    for command in ("up", "serve", "worker", "check-config", "keys", "spend", "scorer"):
         assert command in shown.stdout
     assert bare.returncode == 2
     assert "examples:" in weighbridge("spend", "--help").stdout

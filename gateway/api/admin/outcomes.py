@@ -57,6 +57,9 @@ def outcome_handlers(outcomes: Outcomes, import_: OutcomeImport) -> list[HTTPRou
 def _query(
     tenant: str | None, model: str | None, source: OutcomeSource | None, since: str | None
 ) -> OutcomeQuery:
+    for param, text in (("tenant", tenant), ("model", model)):
+        if text is not None and not text.isprintable():
+            raise InvalidRequestError("Nothing can be called so.", param=param)
     try:
         return OutcomeQuery(tenant=tenant, model=model, source=source, since_ms=moment(since))
     except PeriodError as exc:
