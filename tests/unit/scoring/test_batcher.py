@@ -108,7 +108,7 @@ async def test_a_text_gets_its_vector_from_another_thread(scene):
     assert scene.engine.loop_thread not in scene.engine.threads
 
 
-async def test_texts_that_wait_while_the_engine_is_busy_go_together_in_their_order(scene):
+async def test_texts_that_wait_while_the_engine_is_busy_go_together_the_newest_first(scene):
     scene.batcher()
     first, asked = await scene.ask_while_busy("a", "bb", "ccc")
 
@@ -116,7 +116,7 @@ async def test_texts_that_wait_while_the_engine_is_busy_go_together_in_their_ord
 
     assert await first == [4.0]
     assert await asyncio.gather(*asked) == [[1.0], [2.0], [3.0]]
-    assert scene.engine.batches == [["busy"], ["a", "bb", "ccc"]]
+    assert scene.engine.batches == [["busy"], ["ccc", "bb", "a"]]
 
 
 async def test_a_batch_is_no_larger_than_it_may_be(scene):
@@ -126,7 +126,7 @@ async def test_a_batch_is_no_larger_than_it_may_be(scene):
     scene.engine.release()
     await asyncio.gather(*asked)
 
-    assert scene.engine.batches == [["busy"], ["a", "b"], ["c", "d"], ["e"]]
+    assert scene.engine.batches == [["busy"], ["e", "d"], ["c", "b"], ["a"]]
 
 
 async def test_who_runs_out_of_time_is_let_go_without_a_vector_and_counted(scene):
@@ -162,15 +162,28 @@ async def test_who_leaves_while_the_engine_works_for_him_disturbs_nobody(scene):
     assert await batcher("next") == [4.0]
 
 
-async def test_who_finds_no_room_is_turned_away_at_once_and_counted(scene):
-    batcher = scene.batcher(max_waiting=2)
-    _, asked = await scene.ask_while_busy("a", "b")
+async def test_where_there_is_no_room_who_has_waited_longest_is_turned_away_and_counted(scene):
+    scene.batcher(max_waiting=2)
+    _, (oldest, *others) = await scene.ask_while_busy("a", "b", "c")
 
-    assert await batcher("one too many") is None
+    assert await oldest is None
 
     scene.engine.release()
-    assert await asyncio.gather(*asked) == [[1.0], [1.0]]
+    assert await asyncio.gather(*others) == [[1.0], [1.0]]
     assert scene.counted("deep_full") == 1
+
+
+async def test_who_has_left_takes_no_room_and_is_not_counted_as_turned_away(scene):
+    scene.batcher(max_waiting=2)
+    _, (gone, stays) = await scene.ask_while_busy("a", "b")
+
+    gone.cancel()
+    newest = scene.ask("c")
+    await settled()
+    scene.engine.release()
+
+    assert await asyncio.gather(stays, newest) == [[1.0], [1.0]]
+    assert scene.counted("deep_full") == 0
 
 
 @pytest.mark.parametrize(
