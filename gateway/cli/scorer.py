@@ -11,8 +11,8 @@ examples:
   weighbridge scorer import judged.jsonl
   weighbridge scorer import - < judged.jsonl
 A JSON array, or one JSON object a line; `value` is from 0 (bad) to 1 (good):
-  {"request_id": "req_...", "value": 0.8}                                  a judge's, of an answer in the ledger
-  {"model": "small", "value": 1, "p_good": 0.7, "item": "gsm8k/17"}        measured elsewhere
+  {"request_id": "req_...", "value": 0.8}     a judge's, of an answer in the ledger
+  {"model": "small", "upstream": "local", "value": 1, "p_good": 0.7, "item": "gsm8k/17"}     measured elsewhere
 A request's value replaces what was imported for it before, and so does an item's.
 """
 

@@ -40,6 +40,8 @@ class OutcomeLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     reason: Word = ""
     tenant: Name | None = None
     """Whose measurement it is; left out: nobody's in particular."""
+    upstream: Name | None = None
+    """Where a measured model answered: calibration knows candidates, and a model may be at several upstreams."""
     item: Name | None = None
     """A measured answer's name in your data: told again, it replaces the first; without a name it counts twice."""
     p_good: Share | None = None
@@ -137,6 +139,7 @@ class OutcomeImport:
         return Outcome(
             tenant=line.tenant or "",
             subject=line.item or self._new_id(),
+            candidate=f"{line.upstream}/{line.model}" if line.upstream else "",
             model=line.model or "",
             source=line.source or "evaluation",
             value=line.value,
@@ -175,7 +178,7 @@ def _pieces(raw: bytes) -> Iterable[bytes]:
 
 def _problem(line: OutcomeLine) -> str:
     if line.request_id is not None:
-        measured = ("item", "p_good", "complexity", "category")
+        measured = ("upstream", "item", "p_good", "complexity", "category")
         wrong = next((name for name in measured if getattr(line, name) not in (None, "")), None)
         return f"`{wrong}`: the ledger knows that of a request" if wrong else ""
     if line.model is None:

@@ -224,11 +224,14 @@ def test_a_judges_value_is_set_beside_what_the_ledger_knows_of_the_answer(outcom
 def test_a_measured_answer_needs_no_request(outcomes, imported):
     line = {"model": "large", "value": 1, "p_good": 0.8, "complexity": 0.3, "category": "maths"}
 
-    imported({**line, "item": "gsm8k/7"}, {**line, "item": "gsm8k/7", "value": 0}, line, line)
+    named = {**line, "item": "gsm8k/7", "upstream": "cloud"}
+
+    imported(named, {**named, "value": 0}, line, line)
 
     found = kept(outcomes)
     assert [one.value for one in found] == [1, 1, 0]
     assert (found[2].subject, found[2].tenant, found[2].source) == ("gsm8k/7", "", "evaluation")
+    assert [one.candidate for one in found] == ["", "", "cloud/large"]
     assert (found[2].p_good, found[2].complexity, found[2].category) == (0.8, 0.3, "maths")
     assert {one.subject[:4] for one in found[:2]} == {"out_"}
 
