@@ -16,6 +16,8 @@ BILLED = (
     "x-weighbridge-complexity",
     "x-weighbridge-cost-usd",
     "x-weighbridge-cache",
+    "x-weighbridge-steps",
+    "x-weighbridge-cascade",
 )
 REFUSED = ("x-should-retry",)
 WAITING = ("retry-after", "retry-after-ms")
@@ -34,6 +36,10 @@ MEANINGS: Mapping[str, str] = {
     "x-weighbridge-complexity": "How hard the prompt looked, from 0 to 1.",
     "x-weighbridge-cost-usd": "What the request cost. A stream tells it in a comment before its end instead.",
     "x-weighbridge-cache": "`hit`, `miss`, or `off` if the cache was not asked.",
+    "x-weighbridge-steps": "How many answers a cascade has asked for; each is part of the cost.",
+    "x-weighbridge-cascade": (
+        "For each of them its model, how likely it was to be good before and after it was there, and what was made of it."
+    ),
     "x-should-retry": "Whether sending the same request again can help; SDKs obey it.",
     "retry-after": "Seconds to wait before the next try.",
     "retry-after-ms": "The same in milliseconds.",
