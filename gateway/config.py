@@ -19,6 +19,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Origin = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\s]+)$")]
 ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
@@ -307,10 +308,32 @@ class Policies(_Section, frozen=True, kw_only=True):
     """A folder of your own policy documents (*.yaml), beside the shipped ones."""
 
 
+class DeepScoring(_Section, frozen=True, kw_only=True):
+    """A text encoder of your own that looks again at prompts near the decision. Off, because on public data it hardly
+    ever changes a route for the better, and takes more CPU than all the rest of a request."""
+
+    folder: str = ""
+    """Holds the encoder's `model.onnx` and `tokenizer.json`, and the `head.json` that was fitted to it. Empty: off."""
+    band: tuple[Share, Share] = (0.2, 0.8)
+    """Prompts of a complexity between these two, and of just these, get the second look."""
+    timeout_ms: Positive = 150
+    """A prompt that has no vector by then keeps its first score; counted."""
+    max_tokens: Positive = 128
+    """Of a prompt, from its beginning. A longer one is cut."""
+    threads: Positive = 1
+    """That share the work of one batch, on a processor."""
+    max_batch: Positive | None = None
+    """Prompts that go through the encoder together. Left out: 1 on a processor, where each adds its own time to all the
+    others', and 16 on a GPU."""
+    max_waiting: Positive = 64
+    """When more wait, those that have waited longest keep their first score; counted."""
+
+
 class Scoring(_Section, frozen=True, kw_only=True):
     timeout_ms: Positive = 20
-    fallback_complexity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    fallback_complexity: Share = 0.5
     """Stands for the score when the scorer fails; counted and marked degraded."""
+    deep: DeepScoring = DeepScoring()
 
 
 class Telemetry(_Section, frozen=True, kw_only=True):
@@ -503,6 +526,11 @@ def _check(config: Config, source: str) -> None:
             _check_dialect(f"{at}.models.{model_name}", upstream, model)
         _check_fields(f"{at}.unsupported", upstream.unsupported)
     _check_kinds(source, config)
+    low, high = config.scoring.deep.band
+    if low > high:
+        raise ConfigError(
+            f"{source}: scoring.deep.band: expected the lower complexity first, such as [0.2, 0.8]"
+        )
     for name, tier in config.tiers.items():
         _check_usd(f"{source}: tiers.{name}.budget_usd_per_month", tier.budget_usd_per_month)
     if (

@@ -7,8 +7,8 @@ one and a half times what the encoder can do, that serves 67 % of the texts in t
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -16,13 +16,8 @@ import anyio.to_thread
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 
-
-class Vector(Protocol):
-    """A row of numbers."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Any: ...
+Vector = Any
+"""A row of numbers, as the encoder makes them."""
 
 
 class _Item:
@@ -41,7 +36,7 @@ class _Item:
 class MicroBatcher:
     def __init__(
         self,
-        encode: Callable[[Sequence[str]], Sequence[Vector]],
+        encode: Callable[[Sequence[str]], Iterable[Vector]],
         metrics: Metrics,
         log: Logger,
         *,

@@ -6,16 +6,20 @@ the first stage's score stands.
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 
+from gateway.config import DeepScoring
 from gateway.scoring.batcher import MicroBatcher, Vector
 from gateway.scoring.contract import Prompt
 from gateway.scoring.quality import SLOPE
+from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.values import Score
 
 _SURE = 1e-6
+_TOGETHER_ON_GPU = 16
 
 
 class Deep:
@@ -53,6 +57,29 @@ class Deep:
     async def run(self) -> None:
         """The encoder at work, until cancelled."""
         await self._batcher.run()
+
+
+def open_deep(settings: DeepScoring, metrics: Metrics, log: Logger) -> Deep:
+    """Loads the encoder and its head, and runs the one to see that the other fits. Raises ConfigError."""
+    # Those who leave it off need none of the packages that it needs.
+    from gateway.scoring.deep_head import PROBE, load
+    from gateway.scoring.encoder import Encoder
+
+    folder = Path(settings.folder).expanduser()
+    encoder = Encoder(folder, threads=settings.threads, max_tokens=settings.max_tokens)
+    head = load(folder / "head.json")
+    head.check(encoder([PROBE])[0])
+    on_gpu = encoder.provider != "CPUExecutionProvider"
+    batcher = MicroBatcher(
+        encoder,
+        metrics,
+        log,
+        timeout_s=settings.timeout_ms / 1000,
+        max_batch=settings.max_batch or (_TOGETHER_ON_GPU if on_gpu else 1),
+        max_waiting=settings.max_waiting,
+    )
+    log.info("score.encoder_loaded", provider=encoder.provider, folder=str(folder))
+    return Deep(batcher, head, metrics, band=settings.band)
 
 
 def moved(score: Score, complexity: float) -> Score:
