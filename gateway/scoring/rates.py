@@ -1,0 +1,143 @@
+"""How often answers of a kind are good, beside how often they were predicted to be: what is learned between trainings.
+
+Beta-binomial rates whose prior is the mean prediction itself, turned into shifts in logits: first of a category with all
+candidates, then of a candidate in it; first with all tenants, then of each. How much weight the prior has is told by
+the outcomes: where categories differ no more than by chance, next to nothing shifts.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from gateway.scoring.calibration import Beta, logit_of, sigmoid
+from gateway.scoring.calibration_fit import Cell
+
+MOST = 2.0
+"""The largest shift in logits, either way: it makes 0.88 of 0.5."""
+
+_SPREAD = 0.05
+"""The variance between categories, in squared logits, while nobody knows it: a prior of 80 outcomes of an even chance."""
+_SPREAD_WEIGHT = 200.0
+"""What that counts for, in outcomes' information, which is p(1-p) of each: 800 outcomes of an even chance."""
+_LEAST_PRIOR, _MOST_PRIOR = 4.0, 400.0
+_NONE = 1e-9
+
+_K = TypeVar("_K", bound=Hashable)
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcomes of one tenant, candidate and category."""
+
+    tenant: str
+    candidate: str
+    category: str
+    cells: Sequence[Cell]
+    curve: Beta
+    """What predictions go through before they are shifted."""
+    share: float
+    """How much of its weight counts among all tenants."""
+
+
+class CategoryRates(msgspec.Struct, frozen=True, kw_only=True):
+    """Shifts in logits. What is known of a tenant's candidate stands for itself; the other three add up."""
+
+    categories: Mapping[str, float] = {}
+    candidates: Mapping[tuple[str, str], float] = {}
+    """By candidate and category."""
+    tenants: Mapping[tuple[str, str], float] = {}
+    """By tenant and category."""
+    pairs: Mapping[tuple[str, str, str], float] = {}
+    """By tenant, candidate and category: all levels together."""
+
+    def shift(self, tenant: str, candidate: str, category: str) -> float:
+        known = self.pairs.get((tenant, candidate, category))
+        if known is not None:
+            return known
+        return _bounded(
+            self.categories.get(category, 0.0)
+            + self.candidates.get((candidate, category), 0.0)
+            + self.tenants.get((tenant, category), 0.0)
+        )
+
+
+def category_rates(counted: Iterable[Counted]) -> CategoryRates:
+    """What has no category tells nothing of one."""
+    kinds = [_Kind(one) for one in counted if one.category]
+    categories = _level(kinds, lambda one: one.category, shared=True)
+    candidates = _level(kinds, lambda one: (one.candidate, one.category), shared=True)
+    # Outcomes of nobody in particular are no tenant's.
+    kinds = [kind for kind in kinds if kind.counted.tenant]
+    tenants = _level(kinds, lambda one: (one.tenant, one.category))
+    _level(kinds, lambda one: (one.tenant, one.candidate, one.category))
+    pairs = {
+        (kind.counted.tenant, kind.counted.candidate, kind.counted.category): _bounded(kind.shift)
+        for kind in kinds
+    }
+    return CategoryRates(categories=categories, candidates=candidates, tenants=tenants, pairs=pairs)
+
+
+class _Kind:
+    """Outcomes, and by how much the levels so far shift them."""
+
+    def __init__(self, counted: Counted) -> None:
+        self.counted = counted
+        self.shift = 0.0
+        self._rows = [(counted.curve.logit(p), weight, good) for p, weight, good in counted.cells]
+
+    def sums(self, *, shared: bool) -> "_Sums":
+        sums = _Sums()
+        share = self.counted.share if shared else 1.0
+        for logit, weight, good in self._rows:
+            sums.add(share * weight, share * good, sigmoid(logit + self.shift))
+        return sums
+
+
+class _Sums:
+    __slots__ = ("good", "information", "predicted", "weight")
+
+    def __init__(self) -> None:
+        self.weight = self.good = self.predicted = self.information = 0.0
+
+    def add(self, weight: float, good: float, p: float) -> None:
+        self.weight += weight
+        self.good += good
+        self.predicted += weight * p
+        self.information += weight * p * (1 - p)
+
+    def absorb(self, other: "_Sums") -> None:
+        self.weight += other.weight
+        self.good += other.good
+        self.predicted += other.predicted
+        self.information += other.information
+
+    def shift(self, spread: float) -> float:
+        mean = self.predicted / self.weight
+        prior = min(max(1 / (spread * mean * (1 - mean)), _LEAST_PRIOR), _MOST_PRIOR)
+        rate = (prior * mean + self.good) / (prior + self.weight)
+        return _bounded(logit_of(rate) - logit_of(mean))
+
+
+def _level(kinds: Sequence[_Kind], key: Callable[[Counted], _K], *, shared: bool = False) -> dict[_K, float]:
+    groups: dict[_K, _Sums] = {}
+    for kind in kinds:
+        groups.setdefault(key(kind.counted), _Sums()).absorb(kind.sums(shared=shared))
+    groups = {one: sums for one, sums in groups.items() if sums.information > _NONE}
+    spread = _spread(groups.values())
+    shifts = {one: sums.shift(spread) for one, sums in groups.items()}
+    for kind in kinds:
+        kind.shift += shifts.get(key(kind.counted), 0.0)
+    return shifts
+
+
+def _spread(groups: Iterable[_Sums]) -> float:
+    """The variance of true shifts between groups, by moments: by chance alone a squared residual is its information."""
+    beyond_chance, information = _SPREAD_WEIGHT * _SPREAD, _SPREAD_WEIGHT
+    for sums in groups:
+        beyond_chance += (sums.good - sums.predicted) ** 2 / sums.information - 1
+        information += sums.information
+    return max(beyond_chance / information, 1 / _MOST_PRIOR)
+
+
+def _bounded(shift: float) -> float:
+    return min(max(shift, -MOST), MOST)
