@@ -77,6 +77,7 @@ from gateway.limits.redis import RedisLimiter, check_eviction
 from gateway.pipeline import Pipeline, Stages
 from gateway.report import Report
 from gateway.scoring.contract import Deferral
+from gateway.scoring.deep import open_deep
 from gateway.scoring.lexical import LexicalScorer
 from gateway.scoring.rules import RuleDeferral
 from gateway.stages.admit import Admit
@@ -182,6 +183,8 @@ class Gateway:
         self.sweeper = Sweeper(
             [self.idempotency.purge, self.files.purge, work.purge, self.outcomes.purge], self.log
         )
+        deep = config.scoring.deep
+        self._deep = open_deep(deep, self.metrics, self.log) if deep.folder else None
         stages = self._stages(failpoints)
         self._settle = stages.settle
         self._repeat = stages.repeat
@@ -334,6 +337,8 @@ class Gateway:
                     self._tasks.create_task(self.sweeper.run()),
                     self._tasks.create_task(self.runner.run()),
                 ]
+                if self._deep is not None:
+                    background.append(self._tasks.create_task(self._deep.run()))
                 if not is_prepared:
                     background.append(self._tasks.create_task(self._prepare_later()))
                 try:
@@ -423,6 +428,7 @@ class Gateway:
                 log,
                 fallback=config.scoring.fallback_complexity,
                 timeout_s=config.scoring.timeout_ms / 1000,
+                deep=self._deep,
             ),
             route=Route(
                 self.registry.get,

@@ -98,6 +98,8 @@ class Pipeline:
                 return
             ticket.cache = "miss" if key else "off"
             ticket.score = stages.score(request, offers)
+            if stages.score.is_near(ticket.score):
+                ticket.score = await stages.score.look_again(request, ticket.score)
             ticket.decision = stages.route(caller, request, ticket.score, ticket.reservation, terms)
             await self._answer(ticket, exchange, terms, attempts, key)
         finally:

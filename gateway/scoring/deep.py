@@ -38,8 +38,9 @@ class Deep:
         self._low, self._high = band
 
     def is_near(self, score: Score) -> bool:
-        """Whether a second look may change the route."""
-        return self._low <= score.complexity <= self._high and not score.is_degraded
+        """Whether a second look may change the route: a caller who names his model has chosen."""
+        has_choice = len(score.p_good) > 1
+        return has_choice and self._low <= score.complexity <= self._high and not score.is_degraded
 
     async def refine(self, prompt: Prompt, score: Score) -> Score:
         """The score with a complexity that the encoder has had its say in, or the same score. Never raises."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from gateway.catalogue import Offer
 from gateway.clock import Clock
 from gateway.scoring.contract import Scorable, Scorer
+from gateway.scoring.deep import Deep
 from gateway.scoring.prompt import prompt_of
 from gateway.scoring.quality import p_good
 from gateway.telemetry.logs import Logger
@@ -23,8 +24,10 @@ class ScoreStage:
         *,
         fallback: float,
         timeout_s: float,
+        deep: Deep | None = None,
     ) -> None:
         self._scorer = scorer
+        self._deep = deep
         self._clock = clock
         self._metrics = metrics
         self._log = log
@@ -50,6 +53,14 @@ class ScoreStage:
             self._log.warning("score.made_no_sense", complexity=str(score.complexity))
             return self._default(scorables)
         return score
+
+    def is_near(self, score: Score) -> bool:
+        """Whether to look again. Without a deeper stage nothing is ever near, and scoring stays synchronous."""
+        return self._deep is not None and self._deep.is_near(score)
+
+    async def look_again(self, request: Request, score: Score) -> Score:
+        """For scores that are near. Takes milliseconds; gives the same score back if nothing comes of it in time."""
+        return await self._deep.refine(prompt_of(request.body), score) if self._deep else score
 
     def _default(self, scorables: Sequence[Scorable]) -> Score:
         return Score(

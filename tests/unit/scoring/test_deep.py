@@ -60,6 +60,10 @@ def test_a_score_that_is_a_mere_default_gets_none():
     assert not deep([0.0]).is_near(score(0.5, is_degraded=True))
 
 
+def test_a_request_that_only_one_model_can_answer_gets_none():
+    assert not deep([0.0]).is_near(Score(complexity=0.5, p_good={"a/small": 0.7}))
+
+
 async def test_the_encoder_moves_the_difficulty_and_every_models_chances_with_it():
     refined = await deep([1.0]).refine(prompt("Prove it."), score(0.5))
 
