@@ -96,7 +96,8 @@ class OutcomeImport:
     def __call__(self, lines: Lines, *, actor: str) -> Imported:
         """All or, if the database goes away, none. Raises DatabaseUnavailableError."""
         refused: list[Refused] = []
-        with self._database.writing() as connection:
+        # One at a time: two with the same rows in another order would wait for each other.
+        with self._database.changing() as connection:
             served = _entries(connection, {line.request_id for _, line in lines if line.request_id})
             known = {*_tenants(connection, {line.tenant for _, line in lines if line.tenant})}
             made = []

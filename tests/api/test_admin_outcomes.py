@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.ledger.outcome_import import MOST_LINES
+from gateway.ledger.outcome_import import MOST_LINES, OutcomeLine
 from tests.fixtures.gateway import RunningGateway
 from tests.fixtures.ledger import NOV_21, entry
 from tests.fixtures.outcomes import outcome
@@ -133,6 +133,17 @@ async def test_a_wrong_question_is_refused(gateway: RunningGateway, query: dict[
         refused = await admin.get(PATH, params=query)
 
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
+
+
+async def test_what_is_brought_is_described_by_the_struct_that_decodes_it(gateway: RunningGateway) -> None:
+    async with gateway.admin() as admin:
+        document = (await admin.get("/schema/openapi.json")).json()
+
+    body = document["paths"][PATH]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["items"] == {"$ref": "#/components/schemas/OutcomeLine"}
+    assert set(document["components"]["schemas"]["OutcomeLine"]["properties"]) == set(
+        OutcomeLine.__struct_fields__
+    )
 
 
 async def test_a_time_may_name_its_zone(gateway: RunningGateway) -> None:

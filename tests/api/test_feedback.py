@@ -10,7 +10,9 @@ import httpx
 import openai
 import pytest
 
+from gateway.ledger.judged import DEFERRAL_WEIGHT
 from gateway.ledger.outcomes import Outcome, OutcomeQuery
+from tests.fixtures.cascading import MakeCascade
 from tests.fixtures.gateway import MakeGateway, RunningGateway
 from tests.fixtures.outcomes import outcome
 from tests.fixtures.scripted_upstream import ScriptedUpstream
@@ -304,3 +306,32 @@ async def test_what_is_too_old_is_swept_away(gateway: RunningGateway, upstream: 
     await gateway.app.sweeper.sweep()
 
     assert [one.user for one in await kept(gateway)] == ["ann"]
+
+
+async def test_what_a_cascade_thought_of_an_answer_is_kept_and_the_vote_is_on_the_one_that_was_served(
+    make_cascade: MakeCascade, upstream: ScriptedUpstream
+) -> None:
+    upstream.model("small").answers("[0.3] Rome")
+    upstream.model("medium").answers("Paris")
+    gateway = await make_cascade()
+
+    told = await tell(gateway, request_id=await ask(gateway, model="auto:c"), rating="up")
+
+    small, _ = await gateway.entries()
+    thought, voted = sorted(await kept(gateway), key=lambda one: one.source)
+    assert (thought.source, thought.model, thought.reason) == ("deferral", "small", "deferred")
+    assert (thought.value, thought.p_good, thought.weight) == (0.3, small.p_good, DEFERRAL_WEIGHT)
+    assert (told.json()["model"], voted.model, voted.value) == ("medium", "medium", 1.0)
+
+
+async def test_an_answer_that_was_only_compared_gets_no_vote(
+    make_cascade: MakeCascade, upstream: ScriptedUpstream
+) -> None:
+    upstream.model("small").answers("[0.7 0.2 0.9] Paris")
+    gateway = await make_cascade("second_sample: medium")
+    upstream.model("medium").answers("[0.7 0.2 0.9] Paris")
+
+    told = await tell(gateway, request_id=await ask(gateway, model="auto:c"), rating="up")
+
+    assert [entry.outcome for entry in await gateway.entries()] == ["ok", "sampled"]
+    assert told.json()["model"] == "small"

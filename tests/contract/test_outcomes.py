@@ -1,5 +1,7 @@
 """What became of answers, on SQLite and on PostgreSQL: the same promises."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import msgspec
 import pytest
 
@@ -66,6 +68,27 @@ def test_a_users_latest_vote_on_an_answer_stands(outcomes):
     assert (second.value, second.reason, second.created_ms) == (0.0, "wrong", NOV_21 + 5)
     assert second.id == first.id
     assert kept(outcomes) == [second]
+
+
+def test_of_votes_at_the_same_moment_one_is_kept(outcomes):
+    with ThreadPoolExecutor(8) as threads:
+        given = list(threads.map(outcomes.vote, [outcome(value=number / 40) for number in range(40)]))
+
+    [one] = kept(outcomes)
+    assert one in given
+
+
+def test_imports_of_the_same_lines_at_the_same_moment_do_not_stop_each_other(outcomes, database, clock):
+    def lines(order):
+        rows = [{"model": "m", "item": str(number), "value": 1} for number in range(200)][::order]
+        return read_lines(msgspec.json.encode(rows))
+
+    take = OutcomeImport(database, clock, Ids("out_", clock))
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(lambda order: take(lines(order), actor="test"), [1, -1, 1, -1]))
+
+    assert [one.recorded for one in done] == [200] * 4
+    assert len(outcomes.page(OutcomeQuery(), limit=1000)) == 200
 
 
 def test_each_user_has_a_vote_of_his_own_and_so_has_each_kind_of_judge(outcomes, database):

@@ -11,6 +11,7 @@ from gateway.api.description.operation import READING, WRITING
 from gateway.api.description.page import page
 from gateway.api.description.refusals import REFUSALS, Error, Refusal
 from gateway.api.description.schemas import Schemas
+from gateway.ledger.outcome_import import OutcomeLine
 
 _REFUSALS: Mapping[int, Sequence[Refusal]] = {
     **REFUSALS,
@@ -18,6 +19,8 @@ _REFUSALS: Mapping[int, Sequence[Refusal]] = {
 }
 _ALSO = {"/finance/spend": "text/csv"}
 """What else an operation answers with, if it is asked to."""
+_BODIES = {"/admin/outcomes": list[OutcomeLine]}
+"""What is posted that Litestar does not know, because it is read line by line too."""
 _VERBS = {"get": "Show", "post": "Add", "put": "Write", "patch": "Change", "delete": "End"}
 _OPEN = ("/healthz", "/readyz", "/metrics")
 
@@ -40,7 +43,8 @@ def admin_pages() -> list[OpenAPIRenderPlugin]:
 
 def with_refusals(document: dict[str, Any]) -> dict[str, Any]:
     """Litestar knows neither our shape of an error nor which refusals there are."""
-    ours = components(["openai"], _REFUSALS, Schemas([Error]))
+    schemas = Schemas([Error, *_BODIES.values()])
+    ours = components(["openai"], _REFUSALS, schemas)
     theirs = document.get("components", {})
     merged = {name: {**theirs.get(name, {}), **made} for name, made in ours.items()}
     merged["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
@@ -51,12 +55,25 @@ def with_refusals(document: dict[str, Any]) -> dict[str, Any]:
         }
         if path in _OPEN
         else {
-            method: {**_with_refusals(operation, _ALSO.get(path)), **_named(method, path)}
+            method: {
+                **_with_refusals({**operation, **_body(method, path, schemas)}, _ALSO.get(path)),
+                **_named(method, path),
+            }
             for method, operation in item.items()
         }
         for path, item in document["paths"].items()
     }
     return {**document, "paths": paths, "components": {**theirs, **merged}}
+
+
+def _body(method: str, path: str, schemas: Schemas) -> dict[str, Any]:
+    if method != "post" or path not in _BODIES:
+        return {}
+    content = {
+        "application/json": {"schema": schemas[_BODIES[path]]},
+        "application/x-ndjson": {"schema": {"type": "string"}},
+    }
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _with_refusals(operation: dict[str, Any], also: str | None) -> dict[str, Any]:
