@@ -209,7 +209,6 @@ class Asking:
             if isinstance(exc, TimeoutError):
                 raise gone(attempt) from exc
             raise
-        self._pool.answered(upstream.name)
         if not is_whole:
             return Opened(attempt=attempt, first=events, rest=stream, pooled=pooled.pop_all())
         for event in events:
@@ -226,6 +225,8 @@ class Asking:
         noted = attempt.began
         size = chars = 0
         async for arrived in stream:
+            if not events:
+                self._pool.answered(attempt.candidate.upstream)
             events += arrived
             size += sum([len(event.data) for event in arrived])
             chars += sum([len(event.text) for event in arrived])

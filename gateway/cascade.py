@@ -304,6 +304,7 @@ class _Run:
         has_failed = bool(self._errors) or self._refusal is not None
         if has_failed and (self._best is None or self._best.weighed.is_empty):
             if self._refusal is not None:
+                self._refusal.should_retry = False  # it would be paid for once more
                 raise self._refusal
             return None
         return self._keep("kept_failure" if has_failed else "kept_deadline")

@@ -11,6 +11,7 @@ from gateway.errors import GatewayError, InvalidRequestError, UnavailableError, 
 from gateway.exchange import Exchange
 from gateway.ticket import Ticket
 from gateway.upstreams.contract import UpstreamError
+from gateway.values import PASSED_OVER
 
 
 class Dispatch:
@@ -35,7 +36,10 @@ class Dispatch:
             return answer
         if errors and errors[-1].caller_error is not None:
             raise _blamed(errors[-1]) from errors[-1]
-        raise _exhausted(ticket, errors)
+        error = _exhausted(ticket, errors)
+        if any(attempt.outcome in PASSED_OVER for attempt in attempts):
+            error.should_retry = False  # it would be paid for once more
+        raise error
 
     async def _first(
         self,

@@ -523,6 +523,7 @@ async def test_an_empty_cheap_answer_is_no_substitute_for_an_error(
         await ask(gateway)
 
     assert refused.value.status_code == 502
+    assert refused.value.response.headers["x-should-retry"] == "false"  # it would be paid for once more
     entries = await gateway.entries()
     assert outcomes(entries)[0] == ("small", "deferred")
     assert entries[0].cost == 2 * 1_000 + 2_000
