@@ -54,6 +54,13 @@ class Encoder:
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(lengths, 1e-9), np.float32)
 
+    def many(self, texts: Sequence[str], *, at_a_time: int = 16) -> Vectors:
+        """For training: any number of texts, those of like length together, so that little is padded."""
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        batches = [order[start : start + at_a_time] for start in range(0, len(order), at_a_time)]
+        vectors = np.concatenate([self([texts[i] for i in batch]) for batch in batches])
+        return np.asarray(vectors[np.argsort(order)])
+
 
 def _tokenizer(path: Path, max_tokens: int) -> Any:
     try:
