@@ -1,7 +1,7 @@
 """The scorer's seam: synchronous and batched; the stage owns time and failure."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -76,6 +76,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     category: str = ""
     has_ceiling: bool = False
     """The caller himself named the most tokens that an answer may have: that it ends there is no fault of it."""
+    schema: dict[str, Any] | None = None
+    """The JSON schema that the answer was to follow, if the caller gave one."""
+    second_p_good: float | None = None
+    """P(good) of the model that gives the second answer, by the prompt alone; None: as of the first's."""
 
 
 class AnswerSignals(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +104,12 @@ class AnswerSignals(msgspec.Struct, frozen=True, kw_only=True):
     complexity: float = 0.5
     category: str = ""
     has_ceiling: bool = False
-    """As of `Asked`."""
+    second_p_good: float | None = None
+    """Both as of `Asked`."""
+    has_result: bool = False
+    """It commits itself to one thing: the letter of a choice, a number, a few words."""
+    is_looping: bool = False
+    """It was cut short while it said the same over and over."""
 
 
 class Deferral(Protocol):
