@@ -78,8 +78,8 @@ from gateway.pipeline import Pipeline, Stages
 from gateway.report import Report
 from gateway.scoring.contract import Deferral
 from gateway.scoring.deep import open_deep
+from gateway.scoring.deferral import AnswerDeferral
 from gateway.scoring.lexical import LexicalScorer
-from gateway.scoring.rules import RuleDeferral
 from gateway.stages.admit import Admit
 from gateway.stages.authenticate import Authenticate, KeyStoreUnavailableError
 from gateway.stages.dispatch import Dispatch
@@ -518,7 +518,7 @@ def create_app(
         clock or SystemClock(),
         failpoints or Failpoints(),
         log_stream or sys.stdout.buffer,
-        deferral or RuleDeferral(),
+        deferral or AnswerDeferral(),
     )
 
 

@@ -186,22 +186,23 @@ class _Run:
     async def _weigh(self, place: int, attempt: Attempt, answer: Answered) -> Weighed:
         weighing, threshold = self._cascade.weighing, self._acceptance.thresholds[place]
         told = _told(answer)
-        weighed = weighing(self._ticket, attempt.candidate, told)
+        seconds = self._acceptance.seconds
+        sampled = seconds[place] if place < len(seconds) else None
+        weighed = weighing(self._ticket, attempt.candidate, told, sampled=sampled)
         # A stream that is long in coming is not made longer.
-        if weighed.least < threshold <= weighed.most and not isinstance(answer, Opened):
-            second = await self._second(place, weighed)
+        is_open = weighed.least < threshold <= weighed.most and not isinstance(answer, Opened)
+        if sampled is not None and is_open:
+            second = await self._second(place, sampled, weighed)
             if second is not None:
-                weighed = weighing(self._ticket, attempt.candidate, told, second)
+                weighed = weighing(self._ticket, attempt.candidate, told, sampled=sampled, second=second)
         attempt.p_good_after = weighed.p_good
         return weighed
 
-    async def _second(self, place: int, weighed: Weighed) -> Answer | None:
+    async def _second(self, place: int, sampled: Candidate, weighed: Weighed) -> Answer | None:
         """Another answer to the same, if it could buy something: whoever would be asked next must still be paid for."""
-        seconds = self._acceptance.seconds
-        second = seconds[place] if place < len(seconds) else None
-        if second is None or self._exchange.is_gone:
+        if self._exchange.is_gone:
             return None
-        term = self._terms[second.id]
+        term = self._terms[sampled.id]
         following = [
             self._terms[candidate.id].worst
             for candidate in self._candidates[place + 1 :]
@@ -209,7 +210,7 @@ class _Run:
         ]
         if not following or self._spent() + term.worst + following[0] > self._amount:
             return None
-        attempt = self._attempt(second)
+        attempt = self._attempt(sampled)
         body = {name: value for name, value in self._body(attempt).items() if name not in _NOT_SAMPLED}
         try:
             answer = await self._ask(attempt, body, is_whole=True)
@@ -219,7 +220,7 @@ class _Run:
         except GatewayError:
             return None
         attempt.outcome = "sampled"
-        self._note(second, None, "sampled")
+        self._note(sampled, None, "sampled")
         return _told(answer)[0]
 
     async def _ask(

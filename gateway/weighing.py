@@ -1,6 +1,7 @@
 """What an answer that a cascade has bought is worth. A part that fails leaves P(good) as it was before the answer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -32,8 +33,15 @@ class Weighing:
         self._log = log
 
     def __call__(
-        self, ticket: Ticket, candidate: Candidate, answers: Sequence[Answer], second: Answer | None = None
+        self,
+        ticket: Ticket,
+        candidate: Candidate,
+        answers: Sequence[Answer],
+        *,
+        sampled: Candidate | None = None,
+        second: Answer | None = None,
     ) -> Weighed:
+        """`sampled` is who would give, or gave, a second answer."""
         assert ticket.request and ticket.score  # noqa: S101, PT018 - made by earlier stages
         asked = Asked(
             prompt=prompt_of(ticket.request.body),
@@ -41,6 +49,8 @@ class Weighing:
             complexity=ticket.score.complexity,
             category=ticket.score.category,
             has_ceiling=_has_ceiling(ticket.request),
+            schema=_schema(ticket.request),
+            second_p_good=sampled.p_good if sampled else None,
         )
         prior = candidate.p_good
         try:
@@ -68,3 +78,11 @@ def _with_agreement(signals: Sequence[AnswerSignals], agreement: float) -> list[
 
 def _has_ceiling(request: Request) -> bool:
     return request.output_tokens is not None or request.most_output_tokens is not None
+
+
+def _schema(request: Request) -> dict[str, Any] | None:
+    """That an answer was to follow; what is no such thing is no fault of the answer's."""
+    asked = request.body.get("response_format")
+    named = asked.get("json_schema") if isinstance(asked, dict) else None
+    schema = named.get("schema") if isinstance(named, dict) else None
+    return schema if isinstance(schema, dict) else None

@@ -216,6 +216,24 @@ async def test_whoever_weighs_knows_whether_the_caller_set_the_ceiling(
     assert (asked.has_ceiling, asked.size, answer.finish_reason) == (has_ceiling, "small", "length")
 
 
+async def test_whoever_weighs_knows_the_schema_that_was_asked_for(
+    make_cascade: MakeCascade, upstream: ScriptedUpstream
+) -> None:
+    judge = MarkedDeferral()
+    gateway = await make_cascade(deferral=judge)
+    upstream.answers('{"city": "Paris"}')
+    schema = {"type": "object", "required": ["city"]}
+
+    await ask(
+        gateway,
+        response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": schema}},
+    )
+
+    [(asked, _, _)] = judge.weighed
+    assert asked.schema == schema
+    assert asked.prompt.wants_json
+
+
 class _Broken:
     def signals(self, *_: object) -> AnswerSignals:
         raise RuntimeError("boom")

@@ -226,7 +226,9 @@ async def test_another_small_model_may_give_the_second_sample(
     assert [attempt.model for attempt in upstream.attempts] == ["small", "medium"]
     assert outcomes(await gateway.entries()) == [("small", "ok"), ("medium", "sampled")]
     assert reply.headers["x-weighbridge-model"] == "small"
-    assert judge.weighed[-1][2] is not None
+    asked, _, second = judge.weighed[-1]
+    assert second is not None
+    assert asked.second_p_good is not None
 
 
 async def test_a_second_sample_that_fails_is_as_if_it_had_not_been_asked_for(
