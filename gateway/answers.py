@@ -66,8 +66,10 @@ def _event_without_logprobs(event: Event) -> Event:
 
 
 def _of_choice(choice: Json) -> Answer:
-    pieces = _Choice()
-    pieces.add({**choice, "delta": choice.get("message")})
+    pieces, message = _Choice(), _mapping(choice.get("message"))
+    # What some servers write as the place of a whole call is no place: all of theirs are 0.
+    calls = [{**call, "index": place} for place, call in enumerate(_mappings(message.get("tool_calls")))]
+    pieces.add({**choice, "delta": {**message, "tool_calls": calls}})
     return pieces.answer()
 
 
@@ -91,7 +93,8 @@ class _Choice:
             self._is_refusal = True
             self._texts.append(refusal)
         for place, call in enumerate(_mappings(delta.get("tool_calls"))):
-            self._call(call.get("index", place), call.get("function") or call.get("custom"))
+            told = call.get("index")
+            self._call(told if type(told) is int else place, call.get("function") or call.get("custom"))
         if delta.get("function_call"):
             self._call(-1, delta["function_call"])
         self._logprobs += _logprobs(choice.get("logprobs"))

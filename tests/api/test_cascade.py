@@ -492,6 +492,35 @@ async def test_a_cheap_model_that_fails_is_replaced_by_the_next_as_ever(
     assert outcomes(await gateway.entries()) == [("medium", "ok")]
 
 
+@pytest.mark.parametrize("how", ["reset", "no_done"])
+async def test_a_cheap_stream_that_breaks_off_is_never_seen_and_is_on_the_house(
+    make_cascade: MakeCascade, upstream: ScriptedUpstream, how: Any
+) -> None:
+    gateway = await make_cascade()
+    upstream.model("small").breaks_off(how, after=2)
+    upstream.model("medium").answers("Paris")
+
+    reply = await streamed(gateway)
+
+    assert pieces(reply) == "Paris"
+    failed, _ = await gateway.entries()
+    assert (failed.outcome, failed.cost, failed.suspense > 0) == ("failed", 0, True)
+
+
+async def test_a_second_stream_that_breaks_off_after_its_beginning_ends_in_an_error(
+    make_cascade: MakeCascade, upstream: ScriptedUpstream
+) -> None:
+    gateway = await make_cascade()
+    upstream.model("small").answers("[0.3] Rome")
+    upstream.model("medium").breaks_off("reset", after=2)
+
+    reply = await streamed(gateway)
+
+    assert "upstream_stream_interrupted" in reply.text
+    assert "[DONE]" not in reply.text
+    assert outcomes(await gateway.entries()) == [("small", "deferred"), ("medium", "interrupted")]
+
+
 @pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("status", [500, 503, 400, 429])
 async def test_if_the_next_fails_the_cheap_answer_that_is_paid_for_is_served(
