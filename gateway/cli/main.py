@@ -182,7 +182,7 @@ def _spend(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--by",
         default="tenant",
         metavar="DIMENSIONS",
-        help="comma list of tenant, user, key, model, upstream, size, tier, policy, day, month (default: %(default)s)",
+        help="comma list of tenant, user, key, model, upstream, size, tier, policy, outcome, day, month (default: %(default)s)",
     )
     parser.add_argument("--from", dest="from_", metavar="DATE", help="default: the first of this month")
     parser.add_argument("--to", metavar="DATE", help="exclusive; default: now")

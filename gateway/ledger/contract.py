@@ -6,7 +6,9 @@ import msgspec
 
 from gateway.values import Entry, NanoUSD, Price, ScopeKind, Settlement, Spent
 
-Dimension = Literal["tenant", "user", "key", "model", "upstream", "size", "tier", "policy", "day", "month"]
+Dimension = Literal[
+    "tenant", "user", "key", "model", "upstream", "size", "tier", "policy", "outcome", "day", "month"
+]
 DIMENSIONS: tuple[Dimension, ...] = (
     "tenant",
     "user",
@@ -16,6 +18,7 @@ DIMENSIONS: tuple[Dimension, ...] = (
     "size",
     "tier",
     "policy",
+    "outcome",
     "day",
     "month",
 )

@@ -27,6 +27,7 @@ _DIMENSIONS: dict[Dimension, sa.ColumnElement[Any]] = {
     "size": entries.c.size,
     "tier": entries.c.tier,
     "policy": entries.c.policy,
+    "outcome": entries.c.outcome,
     # Days since 1970: integer division means the same in both databases, their date functions do not.
     "day": entries.c.created_ms.op("/")(sa.literal_column(str(_DAY_MS))),
     # The month that pays, so that a month's report says what its budget was charged.

@@ -117,11 +117,14 @@ async def test_finance_sees_one_request_and_what_each_model_of_it_cost(
     async with gateway.admin() as admin:
         by_model = (await admin.get("/finance/spend", params={"by": "model"})).json()
         by_tenant = (await admin.get("/finance/spend", params={"by": "tenant"})).json()
+        by_outcome = (await admin.get("/finance/spend", params={"by": "outcome"})).json()
 
     rows = {row["model"]: (row["requests"], row["cost_usd"]) for row in by_model["rows"]}
     assert rows == {"small": (1, "0.000008000"), "medium": (1, "0.000012000")}
     [row] = by_tenant["rows"]
     assert (row["requests"], row["cost_usd"]) == (1, "0.000020000")
+    costs = {row["outcome"]: row["cost_usd"] for row in by_outcome["rows"]}
+    assert costs == {"deferred": "0.000008000", "ok": "0.000012000"}  # what the answers cost that nobody saw
 
 
 async def test_at_most_so_many_models_are_asked_and_the_last_is_served_as_it_is(

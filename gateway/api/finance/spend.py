@@ -29,7 +29,7 @@ def finance_handlers(ledger: SqlLedger, catch_up: Callable[[], Awaitable[None]])
         tenant: FromQuery[str | None] = None,
         format_: Annotated[Literal["json", "csv"], QueryParameter(name="format")] = "json",
     ) -> Response[Any]:
-        """`by`: comma list of tenant, user, key, model, upstream, size, tier, policy, day, month.
+        """`by`: comma list of tenant, user, key, model, upstream, size, tier, policy, outcome, day, month.
         `from` inclusive, `to` exclusive: 2026-11-01, or a time with its zone."""
         query = _query(by, from_, to, tenant)
         await catch_up()
