@@ -165,6 +165,7 @@ def test_spend_groups_by_every_dimension(ledger):
         "size": "small",
         "tier": "paid",
         "policy": "cheapest_adequate",
+        "outcome": "ok",
         "day": "2026-11-21",
         "month": "2026-11",
     }
