@@ -4,6 +4,7 @@ held pays for it, and there is time. What was paid for is never thrown away for 
 from collections.abc import Mapping
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 
 from gateway.answers import of_events, of_reply
@@ -28,6 +29,9 @@ _NOT_SAMPLED = (
 )  # fmt: skip
 """A second sample is one whole answer, drawn as the model is usually drawn from: at temperature 0 it would be the first
 answer once more, and agree with it whatever that is worth."""
+
+_MANY_EVENTS = 256
+"""From here on reading them takes more than a millisecond and moves to a thread."""
 
 
 class Cascade:
@@ -185,7 +189,7 @@ class _Run:
 
     async def _weigh(self, place: int, attempt: Attempt, answer: Answered) -> Weighed:
         weighing, threshold = self._cascade.weighing, self._acceptance.thresholds[place]
-        told = _told(answer)
+        told = await _read(answer)
         seconds = self._acceptance.seconds
         sampled = seconds[place] if place < len(seconds) else None
         weighed = weighing(self._ticket, attempt.candidate, told, sampled=sampled)
@@ -221,7 +225,7 @@ class _Run:
             return None
         attempt.outcome = "sampled"
         self._note(sampled, None, "sampled")
-        return _told(answer)[0]
+        return (await _read(answer))[0]
 
     async def _ask(
         self, attempt: Attempt, body: dict[str, Any], *, is_weighed: bool = False, is_whole: bool = False
@@ -317,11 +321,14 @@ def _served(answer: Answered) -> Answered:
     return answer
 
 
-def _told(answer: Answered) -> list[Answer]:
+async def _read(answer: Answered) -> list[Answer]:
     form = answer.attempt.form
     if isinstance(answer, Whole):
         return of_reply(answer.reply, form)
-    return of_events(answer.events if isinstance(answer, Collected) else answer.first or (), form)
+    events = answer.events if isinstance(answer, Collected) else answer.first or []
+    if len(events) > _MANY_EVENTS:
+        return await anyio.to_thread.run_sync(of_events, events, form)
+    return of_events(events, form)
 
 
 def _most_charged(attempt: Attempt) -> NanoUSD:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import openai
@@ -276,6 +277,20 @@ async def test_a_good_cheap_stream_is_told_whole_with_its_cost_in_the_headers(
     assert reply.text.endswith(": x-weighbridge-cost-usd 0.000006000\n\ndata: [DONE]\n\n")
     [entry] = await gateway.entries()
     assert (entry.outcome, entry.is_stream, entry.first_token_ms is None) == ("ok", True, False)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_a_long_cheap_stream_is_told_to_its_last_piece(
+    make_cascade: MakeCascade, upstream: ScriptedUpstream, path: str
+) -> None:
+    gateway = await make_cascade()
+    upstream.answers("[0.9]", *[f"<{number}>" for number in range(700)])
+
+    reply = await streamed(gateway, path, max_tokens=1_000)
+
+    said = "".join(part.partition('"')[0] for part in re.split(r'"(?:content|text)": ?"', reply.text)[1:])
+    assert said == "[0.9]" + "".join(f"<{number}>" for number in range(700))
+    assert len(upstream.attempts) == 1
 
 
 async def test_the_stream_after_a_poor_one_arrives_as_it_is_written_and_nothing_of_the_poor_one_does(
