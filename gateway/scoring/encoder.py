@@ -54,12 +54,9 @@ class Encoder:
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(lengths, 1e-9), np.float32)
 
-    def many(self, texts: Sequence[str], *, at_a_time: int = 16) -> Vectors:
-        """For training: any number of texts, those of like length together, so that little is padded."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        batches = [order[start : start + at_a_time] for start in range(0, len(order), at_a_time)]
-        vectors = np.concatenate([self([texts[i] for i in batch]) for batch in batches])
-        return np.asarray(vectors[np.argsort(order)])
+    def many(self, texts: Sequence[str]) -> Vectors:
+        """For training: one by one. A model quantised as it runs gives a text another vector beside other texts."""
+        return np.concatenate([self([text]) for text in texts])
 
 
 def _tokenizer(path: Path, max_tokens: int) -> Any:
