@@ -18,6 +18,9 @@ from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.values import Score
 
+MOST = 1.0
+"""Logits by which an encoder may move a difficulty, whatever the text: nobody knows what gadgets it falls for."""
+
 _SURE = 1e-6
 _TOGETHER_ON_GPU = 16
 
@@ -49,11 +52,12 @@ class Deep:
         vector = await self._batcher(prompt.user)
         if vector is None:
             return score
-        refined = self._head(_logit(score.complexity), vector)
+        first = _logit(score.complexity)
+        refined = self._head(first, vector)
         if not math.isfinite(refined):
             self._metrics.degraded("deep_failed")
             return score
-        return moved(score, _sigmoid(refined))
+        return moved(score, _sigmoid(min(max(refined, first - MOST), first + MOST)))
 
     async def run(self) -> None:
         """The encoder at work, until cancelled."""
@@ -99,4 +103,4 @@ def _logit(share: float) -> float:
 
 
 def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-min(max(logit, -30.0), 30.0)))
+    return 1 / (1 + math.exp(-logit))

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from gateway.scoring.contract import Prompt, Scorable
-from gateway.scoring.deep import Deep, moved
+from gateway.scoring.deep import MOST, Deep, moved
 from gateway.scoring.quality import p_good
 from gateway.telemetry.metrics import Metrics
 from gateway.values import Score
@@ -101,9 +101,18 @@ async def test_a_vector_that_makes_no_sense_is_counted_and_changes_nothing(nonse
     assert b'weighbridge_degraded_total{part="deep_failed"} 1.0' in stage._metrics.render()
 
 
-@pytest.mark.parametrize("huge", [1e9, -1e9])
-async def test_however_far_the_difficulty_moves_everything_stays_a_share(huge):
+@pytest.mark.fault("S17")
+@pytest.mark.parametrize(("huge", "most"), [(1e9, MOST), (-1e9, -MOST)])
+async def test_no_text_can_move_its_difficulty_by_more_than_a_bound(huge, most):
     refined = await deep([huge]).refine(prompt("Prove it."), score(0.5))
+
+    assert refined.complexity == pytest.approx(1 / (1 + math.exp(-most)))
+
+
+@pytest.mark.parametrize("complexity", [0.0, 1.0])
+@pytest.mark.parametrize("huge", [1e9, -1e9])
+async def test_at_the_ends_of_the_scale_everything_stays_a_share(complexity, huge):
+    refined = await deep([huge]).refine(prompt("Prove it."), score(complexity))
 
     assert 0 <= refined.complexity <= 1
     assert all(0 < chance < 1 for chance in refined.p_good.values())
