@@ -42,13 +42,14 @@ class ScoreStage:
         began = self._clock.monotonic()
         try:
             score = self._scorer.score([prompt_of(request.body)], scorables)[0]
+            is_sane = _is_sane(score, scorables)
         except Exception as exc:  # noqa: BLE001 - a plugin may raise anything
             self._metrics.degraded("scorer")
             self._log.warning("score.failed", error=type(exc).__name__)
             return self._default(scorables)
         if self._clock.monotonic() - began > self._timeout_s:
             self._metrics.degraded("scorer_slow")
-        if not _is_sane(score, scorables):
+        if not is_sane:
             self._metrics.degraded("scorer")
             self._log.warning("score.made_no_sense", complexity=str(score.complexity))
             return self._default(scorables)
