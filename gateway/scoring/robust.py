@@ -38,7 +38,7 @@ _TO_THE_ROUTER = re.compile(
             rf"\b{_SUPERLATIVE}\b[^.!?\n]{{0,24}}\b(?:models?|llms?|ai|gpt|claude|gemini)\b",
             rf"\buse (?:the|your) {_SUPERLATIVE}(?: one| available| possible)",
             r"\b(?:small|cheap|weak|tiny)(?:er)? models?\b",
-            r"\brout(?:e|er|ing)\b[^.!?\n]{0,40}\b(?:me|this|models?|request|message|rules)\b",
+            r"\broute (?:me|this|it|my|the)\b[^.!?\n]{0,40}\b(?:models?|tier|opus)\b|\brouting rules\b|\b(?:ignore the router|router:)",
             rf"\b(?:this|following|next|my)\b[^.!?\n]{{0,24}}\b{_GRADE}\b[^.!?\n]{{0,12}}\b(?:question|problem|task|prompt|request|query)\b",
             rf"\b(?:classif|label|mark|treat|rate|judg)\w*\b[^.!?\n]{{0,30}}\bas\b[^.!?\n]{{0,10}}\b{_GRADE}\b",
             r"\b(?:ph\.?d|expert)[ -]level\b",
@@ -113,12 +113,18 @@ def essence(text: str) -> str:
 def rests(text: str) -> tuple[str, ...]:
     """The text without its first part, its last, and both. Parts are lines and code blocks, or else sentences."""
     text = text.strip()
-    cuts = _cuts(text)
-    if not cuts:
+    places = cuts(text)
+    if not places:
         return ()
-    first, last = cuts[0], cuts[-1]
+    first, last = places
     found = (text[first:], text[:last], text[first:last])
     return found if last > first else found[:2]
+
+
+def cuts(text: str) -> tuple[int, int] | None:
+    """Where the first part ends, and where the last begins."""
+    found = _cuts(text)
+    return (found[0], found[-1]) if found else None
 
 
 def settled(whole: float, of_rests: Sequence[float], slack: float) -> float:
