@@ -1,6 +1,7 @@
 """`weighbridge scorer`: the parsers of its actions. What they do stands in `scorer_*.py`, loaded when it is asked for."""
 
 import argparse
+from pathlib import Path
 from typing import get_args
 
 from gateway.cli.parsers import Commands, command, config_option
@@ -16,6 +17,21 @@ A JSON array, or one JSON object a line; `value` is from 0 (bad) to 1 (good):
 A request's value replaces what was imported for it before, and so does an item's.
 """
 
+_EVALUATE_EXAMPLES = """\
+examples:
+  weighbridge scorer evaluate answers.parquet --weak small --strong large
+  weighbridge scorer evaluate a.csv b.jsonl --scorer mine:needs_strong --save diagrams
+A row for each prompt; the columns are
+  prompt       what was asked
+  s:MODEL      how good MODEL's answer was, from 0 to 1; empty where there is none
+  c:MODEL      what it cost, if you know                     source, category     if you know
+It prints, for each source: APGR, the area under the recovered part of the gap in quality over the share of prompts that
+go to the strong model (0.5 is chance), exactly and by deciles; CPT50 and CPT80, the share that recovers so much of the
+gap; needs@95, the share that reaches 95 % of the strong model's quality, and what of its cost that saves; AUC, also
+within categories (near 0.5: it knows the kind of prompt, not which are hard). Of P(good): the expected calibration error
+in ten bins of equal mass, what chance alone would make of it, and without that; and after a tenant's 200 outcomes.
+"""
+
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """An action of the group is a function like those below, which adds its parser and sets `run`."""
@@ -23,6 +39,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     actions = group.add_subparsers(title="actions", metavar="ACTION", required=True)
     _outcomes(actions)
     _import(actions)
+    _evaluate(actions)
 
 
 def _outcomes(actions: "Commands[argparse.ArgumentParser]") -> None:
@@ -60,5 +77,39 @@ def _import(actions: "Commands[argparse.ArgumentParser]") -> None:
         from gateway.cli import scorer_outcomes
 
         return scorer_outcomes.import_(args)
+
+    parser.set_defaults(run=run)
+
+
+def _evaluate(actions: "Commands[argparse.ArgumentParser]") -> None:
+    parser = command(
+        actions,
+        "evaluate",
+        "Whether the scorer finds the prompts that need the stronger model, on answers with known worth.",
+        _EVALUATE_EXAMPLES,
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Parquet, CSV or JSON lines")
+    parser.add_argument(
+        "--weak", metavar="MODEL[,MODEL]", help="the cheap model, or the mean of some (default: a lower one)"
+    )
+    parser.add_argument("--strong", metavar="MODEL", help="the dear model (default: the best)")
+    parser.add_argument(
+        "--by", default="source", metavar="COLUMN", help="a line for each (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--boot", type=int, default=500, metavar="N", help="resamples for intervals (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--scorer",
+        metavar="MODULE:FUNCTION",
+        help="from a list of prompts to numbers, higher for those that need the strong model (default: the gateway's)",
+    )
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="write diagrams as SVG and PNG")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def run(args: argparse.Namespace) -> int:
+        from gateway.cli import scorer_evaluate
+
+        return scorer_evaluate.run(args)
 
     parser.set_defaults(run=run)
