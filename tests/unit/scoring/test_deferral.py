@@ -237,7 +237,13 @@ def test_agreement_with_a_better_model_says_more() -> None:
 
 @pytest.mark.parametrize("second", ["", "I'm sorry, but I can't help with that."])
 def test_a_second_that_says_nothing_changes_nothing(second: str) -> None:
-    assert after(0.6, said("The answer is 4."), said(second)) == 0.6
+    first = said("The answer is 4.")
+
+    assert after(0.6, first, said(second)) == after(0.6, first)
+
+
+def test_a_result_that_is_stated_is_worth_a_little_more_than_words() -> None:
+    assert 0.6 < after(0.6, said("The answer is (B).")) < 0.65
 
 
 def test_certainty_counts_where_the_answer_commits_itself() -> None:
