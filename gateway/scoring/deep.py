@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.config import DeepScoring
+from gateway.errors import ConfigError
 from gateway.scoring.batcher import MicroBatcher, Vector
 from gateway.scoring.contract import Prompt
 from gateway.scoring.quality import SLOPE
@@ -73,7 +74,11 @@ def open_deep(settings: DeepScoring, metrics: Metrics, log: Logger) -> Deep:
     folder = Path(settings.folder).expanduser()
     encoder = Encoder(folder, threads=settings.threads, max_tokens=settings.max_tokens)
     head = load(folder / "head.json")
-    head.check(encoder([PROBE])[0])
+    try:
+        probe = encoder([PROBE])[0]
+    except Exception as exc:  # the runtime's errors share no class but this one
+        raise ConfigError(f"{folder}: its encoder does not run: {type(exc).__name__}") from exc
+    head.check(probe)
     on_gpu = encoder.provider != "CPUExecutionProvider"
     batcher = MicroBatcher(
         encoder,

@@ -82,6 +82,13 @@ async def test_a_folder_that_lacks_a_part_stops_the_start_with_its_name(
         await make_gateway(f"scoring: {{deep: {{folder: {folder}}}}}")
 
 
+async def test_an_encoder_that_cannot_run_stops_the_start(make_gateway: MakeGateway, folder: Path) -> None:
+    write_encoder(folder, words=1)
+
+    with pytest.raises(ConfigError, match="does not run"):
+        await make_gateway(f"scoring: {{deep: {{folder: {folder}}}}}")
+
+
 async def test_a_head_of_another_encoder_stops_the_start(make_gateway: MakeGateway, folder: Path) -> None:
     write_encoder(folder, seed=7)
 
