@@ -1,0 +1,144 @@
+"""The always-on scorer: one graph on onnxruntime, fed by a Rust tokenizer, in a fraction of a millisecond."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from gateway.scoring.artefact import LEVELS, Artefact, Head
+from gateway.scoring.contract import Prompt, Scorable
+from gateway.scoring.features import Encode, Floats, Inputs, Row, assembled, context_of, ends, structure_of
+from gateway.scoring.robust import SLACK, cuts, essence, settled
+from gateway.values import Score
+from policies.contract import Size
+
+POSITIONS: dict[Size, float] = {"small": 0.0, "medium": 1.0, "large": 2.0, "cloud": 3.0}
+"""Where a model of a size stands among the levels until somebody has measured it."""
+
+READ = 0.5
+"""Below this share of known tokens the text counts as unread: only its length and structure speak."""
+
+OUTPUTS = ("need", "levels", "kinds", "read")
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+_DRESSING = frozenset(
+    {"meta", "instruct", "chat", "it", "hf", "preview", "latest", "awq", "gptq", "gguf", "fp8"}
+)
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What the graph says of a prompt, before any model is looked at."""
+
+    need: float
+    """Expected gain of a strong model over a weak one; only its order means anything."""
+    complexity: float
+    levels: tuple[float, ...]
+    """Logits of P(good) for `LEVELS`."""
+    category: str
+    is_partial: bool
+
+
+class GraphScorer:
+    """Implements `Scorer`."""
+
+    def __init__(self, artefact: Artefact, encode: Encode) -> None:
+        self._session = artefact.session
+        self._encode = encode
+        self._manifest = artefact.manifest
+        self._quantiles = np.array(artefact.manifest.quantiles)
+        self._shares = np.linspace(0, 1, len(self._quantiles))
+        self._slack = SLACK * artefact.manifest.spread
+        self._heads = {normal(name): head for name, head in artefact.manifest.models.items()}
+        self._found: dict[Scorable, Head] = {}
+
+    def score(self, prompts: Sequence[Prompt], candidates: Sequence[Scorable]) -> Sequence[Score]:
+        heads = [(candidate.id, self.head(candidate)) for candidate in candidates]
+        return [_score(self.view(prompt), heads) for prompt in prompts]
+
+    def view(self, prompt: Prompt) -> View:
+        """A part of the prompt alone, such as a gadget at its end, raises the need by no more than a bound."""
+        need, levels, kinds, known = self.run(whole_and_rests(prompt, self._encode))
+        kept = settled(float(need[0]), need[1:].tolist(), self._slack)
+        # What was taken off the need is taken off the difficulty too: logits of all levels move alike.
+        relief = (float(need[0]) - kept) / self._manifest.spread
+        logits = np.log(levels[0] / (1 - levels[0])) + relief
+        return View(
+            need=kept,
+            complexity=float(np.interp(kept, self._quantiles, self._shares)),
+            levels=tuple(logits.tolist()),
+            category=self._manifest.kinds[int(kinds[0].argmax())],
+            is_partial=bool(known[0, 0] < READ),
+        )
+
+    def run(self, inputs: Inputs, outputs: Sequence[str] = OUTPUTS) -> list[Floats]:
+        """The graph's outputs, a row for each row of the inputs."""
+        found: list[Any] = self._session.run(outputs, inputs.feeds())
+        return found
+
+    def head(self, candidate: Scorable) -> Head:
+        """Measured under its name, else its size's level; shifted to its known accuracy if somebody says one."""
+        head = self._found.get(candidate)
+        if head is None:
+            head = self._found[candidate] = self._make_head(candidate)
+        return head
+
+    def _make_head(self, candidate: Scorable) -> Head:
+        for name in (candidate.upstream_model, candidate.model):
+            if candidate.p_good is None and (known := self._heads.get(normal(name))):
+                return known
+        position = POSITIONS[candidate.size]
+        shift = 0.0
+        if candidate.p_good is not None:
+            # Somebody's 0 or 1 is a small sample, not certainty.
+            held = min(max(candidate.p_good, 0.01), 0.99)
+            shift = math.log(held / (1 - held)) - at(self._manifest.level_means, position)
+        return Head(position=position, shift=shift, prompts=0, accuracy=candidate.p_good or 0.0)
+
+
+def whole_and_rests(prompt: Prompt, encode: Encode) -> Inputs:
+    """The prompt without what is no part of the question; then the same without its first part, its last, and both."""
+    text = ends(essence(prompt.user))
+    places = cuts(text)
+    first, last = places or (0, len(text))
+    around = context_of(prompt)
+    texts = [text[:first], text[first:last], text[last:], *(part for part, _ in around)]
+    shares = {3 + at: share for at, (_, share) in enumerate(around)}
+    kept = [(0, 1, 2), (1, 2), (0, 1), (1,)] if places else [(0, 1, 2)]
+    if places and first == last:
+        kept = [(0, 2), (2,), (0,)]
+    rows = [
+        Row(
+            shares={**dict.fromkeys(parts, 1.0), **shares},
+            opens=next((part for part in parts if texts[part]), parts[0]),
+            structure=structure_of(
+                msgspec.structs.replace(prompt, user="".join(texts[part] for part in parts))
+            ),
+        )
+        for parts in kept
+    ]
+    return assembled(texts, rows, encode)
+
+
+def at(levels: Sequence[float], position: float) -> float:
+    """Between two neighbouring levels in proportion."""
+    low = min(int(position), len(LEVELS) - 2)
+    share = position - low
+    return levels[low] * (1 - share) + levels[low + 1] * share
+
+
+def normal(name: str) -> str:
+    """`meta-llama/Meta-Llama-3.1-8B-Instruct` and `llama-3.1-8b` are the same model."""
+    parts = _NOT_IN_NAMES.split(name.rsplit("/", 1)[-1].lower())
+    return "-".join(part for part in parts if part and part not in _DRESSING)
+
+
+def _score(view: View, heads: Sequence[tuple[str, Head]]) -> Score:
+    p_good = {
+        candidate: 1 / (1 + math.exp(-(at(view.levels, head.position) + head.shift)))
+        for candidate, head in heads
+    }
+    return Score(
+        complexity=view.complexity, p_good=p_good, category=view.category, is_partial=view.is_partial
+    )
