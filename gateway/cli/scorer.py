@@ -29,7 +29,7 @@ It prints, for each source: APGR, the area under the recovered part of the gap i
 go to the strong model (0.5 is chance), exactly and by deciles; CPT50 and CPT80, the share that recovers so much of the
 gap; needs@95, the share that reaches 95 % of the strong model's quality, and what of its cost that saves; AUC, also
 within categories (near 0.5: it knows the kind of prompt, not which are hard). Of P(good): the expected calibration error
-in ten bins of equal mass, what chance alone would make of it, and without that; and after a tenant's 200 outcomes.
+in ten bins of equal mass, what chance alone would make of it, and the error once a tenant has told 200 outcomes.
 """
 
 

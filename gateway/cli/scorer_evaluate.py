@@ -44,7 +44,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from gateway.scoring.evaluation import calibrated, results
 
-    judge = _judge(args.scorer)
+    judge = judge_of(args.scorer)
     rng = np.random.default_rng(_SEED)
     read = {path: _read(path, args, judge) for path in args.files}
     tasks = _told_apart(read)
@@ -54,7 +54,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(tasks, found, truth, saved)
     else:
-        _print(tasks, found, truth)
+        print_report(tasks, found, truth)
         _notes(read, found, saved)
     return 0
 
@@ -84,7 +84,7 @@ def _sides(file: EvaluationFile, weak: str | None, strong: str | None) -> "Sides
     return chosen
 
 
-def _judge(target: str | None) -> "Judge":
+def judge_of(target: str | None) -> "Judge":
     return _by_scorer(LexicalScorer()) if target is None else _by_function(_loaded(target))
 
 
@@ -162,7 +162,7 @@ def _saved(tasks: "Sequence[Task]", folder: Path) -> list[Path]:
     return paths
 
 
-def _print(tasks: "Sequence[Task]", found: "Sequence[Result]", truth: "Sequence[Calibrated]") -> None:
+def print_report(tasks: "Sequence[Task]", found: "Sequence[Result]", truth: "Sequence[Calibrated]") -> None:
     for sides in dict.fromkeys(task.sides for task in tasks):
         names = [task.name for task in tasks if task.sides == sides]
         print(f"{', '.join(names)}: {' and '.join(sides.weak)} against {sides.strong}")
@@ -216,8 +216,7 @@ def _truth(one: "Calibrated") -> dict[str, Any]:
         "Brier": _number(one.brier),
         "ECE": _number(one.error),
         "by chance": _number(one.by_chance),
-        "debiased": _number(one.debiased),
-        "after 200 outcomes": _number(one.after_sample),
+        "ECE after 200": _number(one.error_after),
     }
 
 

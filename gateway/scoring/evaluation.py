@@ -75,11 +75,13 @@ class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
     brier: float
     error: float
     """ECE over bins of equal mass."""
-    debiased: float
     by_chance: float
     """The ECE to be expected if every prediction were true."""
-    after_sample: float
-    """Debiased ECE of other prompts once `SAMPLE` outcomes have bent the predictions; the mean of some draws."""
+    debiased: float
+    """The root mean square error without the part of chance."""
+    error_after: float
+    """ECE of the other prompts once `SAMPLE` outcomes have bent the predictions: the mean of some draws."""
+    debiased_after: float
 
 
 def results(tasks: Sequence[Task], rounds: int, rng: np.random.Generator) -> list[Result]:
@@ -223,6 +225,7 @@ def _relative(pair: Pair) -> Pair:
 
 
 def _calibrated(name: str, model: str, p: Floats, value: Floats, rng: np.random.Generator) -> Calibrated:
+    error_after, debiased_after = _after_sample(p, value, rng)
     return Calibrated(
         name=name,
         model=model,
@@ -232,20 +235,27 @@ def _calibrated(name: str, model: str, p: Floats, value: Floats, rng: np.random.
         auc=metrics.auc(p, value >= 0.5),
         brier=reliability.brier(p, value),
         error=reliability.calibration_error(p, value),
-        debiased=reliability.debiased_error(p, value),
         by_chance=reliability.error_by_chance(p),
-        after_sample=_after_sample(p, value, rng),
+        debiased=reliability.debiased_error(p, value),
+        error_after=error_after,
+        debiased_after=debiased_after,
     )
 
 
-def _after_sample(p: Floats, value: Floats, rng: np.random.Generator) -> float:
+def _after_sample(p: Floats, value: Floats, rng: np.random.Generator) -> tuple[float, float]:
     if len(p) < 2 * SAMPLE:
-        return _NAN
+        return _NAN, _NAN
     errors = []
     for _ in range(_DRAWS):
         order = rng.permutation(len(p))
         told, others = order[:SAMPLE], order[SAMPLE:]
         curve = fit_beta(cells(Sample(float(p[n]), float(value[n])) for n in told))
         bent = np.array([curve(float(one)) for one in p[others]])
-        errors.append(reliability.debiased_error(bent, value[others]))
-    return float(np.mean(errors))
+        errors.append(
+            (
+                reliability.calibration_error(bent, value[others]),
+                reliability.debiased_error(bent, value[others]),
+            )
+        )
+    plain, debiased = np.mean(errors, axis=0)
+    return float(plain), float(debiased)

@@ -85,14 +85,16 @@ def read(file: EvaluationFile, chosen: Sides, by: str, judge: Judge) -> Reading:
         if CATEGORY in piece:
             numbers["category"] = _codes(piece[CATEGORY], categories)
         usable = np.nonzero(~np.isnan(numbers["values"]).any(axis=1) & (numbers["length"] > 0))[0]
+        rows += len(piece[PROMPT])
+        if not len(usable):
+            continue
         part = {name: array[usable] for name, array in numbers.items()}
         part |= _judged(file, [piece[PROMPT][n] for n in usable], chosen, judge)
         parts.append(part)
-        rows += len(piece[PROMPT])
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
-    if not parts or not len(whole["score"]):
+    if not parts:
         models = " and ".join(chosen.models)
         raise EvaluationError(f"{file.path}: no row has a prompt and a score of each of {models}")
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     found = [_task(name, chosen, whole, whole["group"] == code) for name, code in groups.items()]
     return Reading([task for task in found if len(task.score)], rows - len(whole["score"]))
 
