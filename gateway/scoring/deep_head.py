@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """For weights on vectors of length 1, per unit of mean squared error of a standardised target."""
+ONLY_FIRST = float("inf")
+"""The penalty that leaves the first stage's difficulty as it was: the vectors have nothing to add."""
+_TINY = 1e-9
 
 PROBE = "Prove that there are infinitely many prime numbers, then write a function that finds the next one."
 _SAME_ENCODER = 0.9
@@ -44,67 +47,67 @@ class DeepHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def fit_deep_head(
-    difficulties: Floats, vectors: Vectors, failures: Floats, sources: Sequence[str], probe: Floats
+    difficulties: Floats, vectors: Vectors, needs: Floats, sources: Sequence[str], probe: Vectors
 ) -> DeepHead:
-    """`failures` are the shares of answers, of small models, that were not good: 0..1 per prompt. `difficulties` are the
-    first stage's logits for prompts that it was not fitted on. Raises ValueError for fewer than two sources.
+    """`needs`, per prompt, is how much it was found to need a strong model, in a unit of its source's own.
+    `difficulties` are the first stage's logits of prompts that it was not fitted on. Raises ValueError for fewer than
+    two sources.
     """
-    names = sorted(set(sources))
-    if len(names) < 2:
-        raise ValueError("the penalty is chosen on sources left out: give prompts of two sources or more")
-    rows = {name: np.array([source == name for source in sources]) for name in names}
+    of_source = np.array(sources)
     features = np.column_stack([difficulties, vectors]).astype(np.float64)
-    targets = np.asarray(failures, np.float64).copy()
-    weights = np.empty(len(targets))
-    for is_in in rows.values():
-        features[is_in] -= features[is_in].mean(axis=0)
-        targets[is_in] -= targets[is_in].mean()
-        targets[is_in] /= max(float(targets[is_in].std()), 1e-9)
-        weights[is_in] = 1 / is_in.sum() / len(names)
+    seen = [_moments(features[of_source == name], needs[of_source == name]) for name in sorted(set(sources))]
+    if len(seen) < 2:
+        raise ValueError("the penalty is chosen on sources left out: give prompts of two sources or more")
 
     def merit(penalty: float) -> float:
-        """Mean correlation within sources that the fit has not seen."""
-        found = 0.0
-        for is_out in rows.values():
-            fitted = _ridge(features[~is_out], targets[~is_out], weights[~is_out], penalty)
-            found += _correlation(features[is_out] @ fitted, targets[is_out])
-        return found / len(names)
+        return sum(
+            _agreement(_ridge([*seen[:at], *seen[at + 1 :]], penalty), left_out)
+            for at, left_out in enumerate(seen)
+        )
 
-    best = max((*PENALTIES, float("inf")), key=merit)
-    return _on_the_scale_of(
-        difficulties, vectors, _ridge(features, targets, weights, best), features, weights, probe
+    fitted = _ridge(seen, max((*PENALTIES, ONLY_FIRST), key=merit))
+    gram = np.mean([one.gram for one in seen], axis=0)
+    # Refined and first difficulties stand side by side in the same policies, so they get the same mean and spread.
+    fitted *= np.sqrt(gram[0, 0] / max(float(fitted @ gram @ fitted), _TINY))
+    mean = np.mean([one.mean for one in seen], axis=0)
+    return DeepHead(
+        slope=float(fitted[0]),
+        weights=tuple(map(float, fitted[1:])),
+        bias=float(mean[0] - fitted @ mean),
+        probe=tuple(map(float, probe)),
     )
 
 
-def _ridge(features: Floats, targets: Floats, weights: Floats, penalty: float) -> Floats:
-    """Weighted least squares; the difficulty, which comes first, is not penalised. An infinite penalty leaves only it."""
-    weighted = features * (weights / weights.sum())[:, None]
-    if penalty == float("inf"):
-        return np.array([1.0, *np.zeros(features.shape[1] - 1)])
-    penalties = np.full(features.shape[1], penalty)
-    penalties[0] = 1e-9
-    return np.asarray(np.linalg.solve(weighted.T @ features + np.diag(penalties), weighted.T @ targets))
+class _Moments(msgspec.Struct, frozen=True):
+    """Of one source's features, and of them with its target, which has mean 0 and variance 1."""
+
+    mean: Floats
+    gram: Floats
+    cross: Floats
 
 
-def _on_the_scale_of(
-    difficulties: Floats, vectors: Vectors, fitted: Floats, features: Floats, weights: Floats, probe: Floats
-) -> DeepHead:
-    """Refined and first difficulties stand side by side in the same policies, so they get the same mean and spread."""
-    spread = _spread(features @ fitted, weights)
-    scale = _spread(features[:, 0], weights) / spread if spread > 0 else 1.0
-    slope, weights_of_vector = float(fitted[0] * scale), fitted[1:] * scale
-    moved = slope * difficulties + vectors @ weights_of_vector
-    bias = float(np.average(difficulties - moved, weights=weights))
-    return DeepHead(slope, tuple(map(float, weights_of_vector)), bias, tuple(map(float, probe)))
+def _moments(features: Floats, needs: Floats) -> _Moments:
+    mean = features.mean(axis=0)
+    centred = features - mean
+    target = (needs - needs.mean()) / max(float(needs.std()), _TINY)
+    return _Moments(mean, centred.T @ centred / len(centred), centred.T @ target / len(centred))
 
 
-def _spread(values: Floats, weights: Floats) -> float:
-    return float(np.sqrt(np.average(values**2, weights=weights)))
+def _ridge(seen: Sequence[_Moments], penalty: float) -> Floats:
+    """Each source weighs the same. The difficulty, which comes first, is not penalised."""
+    gram = np.mean([one.gram for one in seen], axis=0)
+    fitted: Floats = np.eye(len(gram))[0]
+    if penalty == ONLY_FIRST:
+        return fitted
+    penalties = np.full(len(gram), penalty)
+    penalties[0] = _TINY
+    fitted = np.linalg.solve(gram + np.diag(penalties), np.mean([one.cross for one in seen], axis=0))
+    return fitted
 
 
-def _correlation(a: Floats, b: Floats) -> float:
-    spread = float(a.std() * b.std())
-    return float((a * b).mean() / spread) if spread > 0 else 0.0
+def _agreement(fitted: Floats, source: _Moments) -> float:
+    """Correlation of what was fitted with a source's target."""
+    return float(fitted @ source.cross / np.sqrt(max(float(fitted @ source.gram @ fitted), _TINY)))
 
 
 def load(path: Path) -> DeepHead:
