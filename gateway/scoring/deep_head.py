@@ -96,13 +96,12 @@ def _moments(features: Floats, needs: Floats) -> _Moments:
 def _ridge(seen: Sequence[_Moments], penalty: float) -> Floats:
     """Each source weighs the same. The difficulty, which comes first, is not penalised."""
     gram = np.mean([one.gram for one in seen], axis=0)
-    fitted: Floats = np.eye(len(gram))[0]
     if penalty == ONLY_FIRST:
-        return fitted
+        return np.asarray(np.eye(len(gram))[0], np.float64)
     penalties = np.full(len(gram), penalty)
     penalties[0] = _TINY
-    fitted = np.linalg.solve(gram + np.diag(penalties), np.mean([one.cross for one in seen], axis=0))
-    return fitted
+    cross = np.mean([one.cross for one in seen], axis=0)
+    return np.asarray(np.linalg.solve(gram + np.diag(penalties), cross), np.float64)
 
 
 def _agreement(fitted: Floats, source: _Moments) -> float:
