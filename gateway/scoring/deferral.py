@@ -19,10 +19,11 @@ CUT = -2.0
 out: 9 % of the answers of an 8B model, right in 8 %, where one in ten is right by chance. 9 of 10 of them are loops."""
 STATED = 0.15
 """It came to its end and states a result: 0.13 to 0.25."""
-LENGTH = -0.2
-"""For each doubling of a stated result's text beyond 300 characters, up to three. -0.16 to -0.29 beside a prompt's
-lexical score, -0.1 beside a better one. Preferences between open answers do not depend on length (59 models of
-AlpacaEval: mean rank correlation 0.01), so without a stated result it counts for nothing."""
+LENGTH = -0.3
+"""For each doubling of a stated result's text beyond 900 characters, up to two. Most of what a weak answer's length tells
+of its worth is loops, which are told apart: of answers that ended, only such long ones are worse (-0.1, then -0.4, then
+-1.5), and models of today take longer. Preferences between open answers do not depend on length (59 models of AlpacaEval:
+mean rank correlation 0.01), so without a stated result it counts for nothing."""
 SHARED = 0.4
 """Correlation of two models' success at a prompt, given each one's P(good): 0.38 to 0.58, fitted with the next two."""
 SAME_ERROR = 0.33
@@ -47,10 +48,10 @@ REFUSED = 0.05
 UNTOLD = 0.45
 """The agreement that changes nothing."""
 
-_USUAL_CHARS, _MOST_DOUBLINGS = 300, 3.0
+_USUAL_CHARS, _MOST_DOUBLINGS = 900, 2.0
 _LOOP_CHARS, _LOOP_RATIO = 1200, 0.2
 """Its end is one thing over and over if it packs into a fifth. So do 85 to 95 % of the answers of small models that were
-cut short, and 4 of 293 as long ones of a frontier model."""
+cut short, and 3 of 293 as long ones of a frontier model."""
 
 
 class AnswerDeferral:
