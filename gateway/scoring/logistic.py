@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 Three = tuple[float, float, float]
+Triangle = tuple[float, float, float, float, float, float]
+"""A symmetric matrix, row by row up to its diagonal."""
 
 _STEPS = 30
 _ENOUGH = 1e-6
@@ -30,11 +32,18 @@ class _View(NamedTuple):
 
     height: float
     slope: Three
-    curvature: tuple[float, float, float, float, float, float]
+    curvature: Triangle
 
 
-def most_probable(rows: Sequence[Row]) -> Three:
-    """The coefficients of the highest posterior density, by Newton's method: the density has one peak."""
+class Peak(NamedTuple):
+    at: Three
+    """The coefficients of the highest posterior density."""
+    evidence: float
+    """Log of how likely the prior makes these outcomes, by Laplace's approximation."""
+
+
+def most_probable(rows: Sequence[Row]) -> Peak:
+    """By Newton's method: the density has one peak."""
     at = (0.0, 0.0, 0.0)
     view = _view(rows, at)
     for _ in range(_STEPS):
@@ -50,7 +59,7 @@ def most_probable(rows: Sequence[Row]) -> Three:
             at, view = there, next_view
         if climbed < _ENOUGH:
             break
-    return at
+    return Peak(at, view.height - sum(map(math.log, _diagonal(view.curvature))))
 
 
 def _beyond(rows: Sequence[Row], at: Three, step: Three, part: float) -> tuple[Three, _View]:
@@ -84,17 +93,27 @@ def _view(rows: Sequence[Row], at: Three) -> _View:
     return _View(height, (sx, sy, sz), (xx, yx, yy, zx, zy, zz))
 
 
-def _solved(triangle: tuple[float, float, float, float, float, float], right: Three) -> Three:
+def _solved(triangle: Triangle, right: Three) -> Three:
     """Of a symmetric positive definite system: by Cholesky's decomposition."""
-    xx, yx, yy, zx, zy, zz = triangle
-    a = math.sqrt(xx)
-    b, d = yx / a, zx / a
-    c = math.sqrt(yy - b * b)
-    e = (zy - d * b) / c
-    f = math.sqrt(zz - d * d - e * e)
+    a, b, c, d, e, f = _decomposed(triangle)
     u = right[0] / a
     v = (right[1] - b * u) / c
     w = (right[2] - d * u - e * v) / f
     z = w / f
     y = (v - e * z) / c
     return (u - b * y - d * z) / a, y, z
+
+
+def _diagonal(triangle: Triangle) -> Three:
+    """Of the decomposition: its product is the root of the determinant."""
+    a, _, c, _, _, f = _decomposed(triangle)
+    return a, c, f
+
+
+def _decomposed(triangle: Triangle) -> Triangle:
+    xx, yx, yy, zx, zy, zz = triangle
+    a = math.sqrt(xx)
+    b, d = yx / a, zx / a
+    c = math.sqrt(yy - b * b)
+    e = (zy - d * b) / c
+    return a, b, c, d, e, math.sqrt(zz - d * d - e * e)

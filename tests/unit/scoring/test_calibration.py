@@ -159,6 +159,12 @@ def test_two_hundred_outcomes_bring_the_mean_error_below_0_05(slope, shift):
     assert sum(errors) / len(errors) < 0.05
 
 
+def test_a_few_outcomes_leave_predictions_that_are_right_nearly_as_they_are():
+    errors = [error(fit_beta(cells(drawn(lambda p: p, 25, seed))), lambda p: p) for seed in range(40)]
+
+    assert sum(errors) / len(errors) < 0.06
+
+
 def test_beta_bends_where_platt_cannot():
     def truth(p):
         return Beta(a=0.3, b=1.8, c=0.0)(p)
