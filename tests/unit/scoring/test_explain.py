@@ -68,13 +68,13 @@ def test_the_parts_sum_to_the_need_that_routes(explainer: Explainer, prompt: Pro
 
 
 def test_words_have_their_parts_of_the_meaning(explainer: Explainer) -> None:
-    found = explainer.explain(asked(PROOF), ())
+    found = explainer.explain(asked("Prove that prime orders are cyclic."), ())
 
     heads = np.load(SHIPPED / HEADS)
     mix = np.array([found.sources[name] for name in explainer.artefact.manifest.sources])
     usual = heads["meaning_mean"] / heads["meaning_scale"]
     taken_from_all = float(mix @ heads["need"][:, : len(usual)] @ usual) / found.spread
-    assert {"prime", "cyclic", "finite"} <= {word.name for word in found.words}
+    assert {"prime", "cyclic", "orders"} <= {word.name for word in found.words}
     assert sum(word.contribution for word in found.words) == pytest.approx(
         found.meaning + taken_from_all, abs=1e-3
     )
