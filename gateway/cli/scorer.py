@@ -6,6 +6,7 @@ from typing import get_args
 
 from gateway.cli.parsers import Commands, command, config_option
 from gateway.values import OutcomeSource
+from policies.contract import Size
 
 _IMPORT_EXAMPLES = """\
 examples:
@@ -32,6 +33,16 @@ within categories (near 0.5: it knows the kind of prompt, not which are hard). O
 in ten bins of equal mass, what chance alone would make of it, and the error once a tenant has told 200 outcomes.
 """
 
+_EXPLAIN_EXAMPLES = """\
+examples:
+  weighbridge scorer explain "Prove that every group of prime order is cyclic."
+  weighbridge scorer explain --model llama-3.1-8b-instruct --model my-own --size medium - < prompt.txt
+  weighbridge scorer explain --config config.yaml --system "Answer in JSON." "How far is the moon?"
+Contributions are in standard deviations of need over ordinary traffic, and sum to the need; a feature's value is in
+standard deviations from its mean. The interval is about how often such prompts are answered well, as far as the training
+prompts tell it, not about one answer.
+"""
+
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """An action of the group is a function like those below, which adds its parser and sets `run`."""
@@ -40,6 +51,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     _outcomes(actions)
     _import(actions)
     _evaluate(actions)
+    _explain(actions)
 
 
 def _outcomes(actions: "Commands[argparse.ArgumentParser]") -> None:
@@ -111,5 +123,37 @@ def _evaluate(actions: "Commands[argparse.ArgumentParser]") -> None:
         from gateway.cli import scorer_evaluate
 
         return scorer_evaluate.run(args)
+
+    parser.set_defaults(run=run)
+
+
+def _explain(actions: "Commands[argparse.ArgumentParser]") -> None:
+    parser = command(
+        actions, "explain", "Why a prompt gets its score. Needs no running gateway.", _EXPLAIN_EXAMPLES
+    )
+    parser.add_argument("prompt", metavar="PROMPT", help="the last user turn; - is standard input")
+    parser.add_argument("--system", default="", metavar="TEXT", help="the system prompt")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a model by its usual name; may be given again (default: one of each size)",
+    )
+    parser.add_argument(
+        "--size", choices=get_args(Size), help="of those models that nobody has measured (default: small)"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="take the models and the artefact from it"
+    )
+    parser.add_argument(
+        "--artefact", type=Path, metavar="FOLDER", help="of a trained scorer (default: the one that ships)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def run(args: argparse.Namespace) -> int:
+        from gateway.cli import scorer_explain
+
+        return scorer_explain.run(args)
 
     parser.set_defaults(run=run)

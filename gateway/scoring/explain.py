@@ -26,6 +26,15 @@ KnownBy = Literal["measured", "configured", "size"]
 SHOWN = 8
 """Words that are named, at most, of those that raise the need and of those that lower it."""
 NEAREST = 5
+_SAID = {
+    "total": "{} in all",
+    "distinct": "different {}",
+    "share": "share of {}",
+    "opening": "opens with {}",
+    "tokens": "tokens: {}",
+    "structure": "{}",
+}
+"""What is counted, for people."""
 _MEDIUM = LEVELS.index("medium")
 _NORMAL_90 = 1.645
 _OUTPUTS = ("need", "kinds", "mix", "meaning", "features")
@@ -148,7 +157,9 @@ class Explainer:
             ordinary=manifest.quantiles[len(manifest.quantiles) // 2],
             base=float(weights[-1]),
             meaning=float(weights[:width] @ centred),
-            features=_parts([" ".join(one) for one in FEATURES], weights[width:-1] * level, level),
+            features=_parts(
+                [_SAID[block].format(name) for block, name in FEATURES], weights[width:-1] * level, level
+            ),
             by_hand=_by_hand(inputs.structure[0], heads.by_hand / manifest.spread),
             words=self._words(inputs, meaning, direction),
             taken_off=(float(need) - view.need) / manifest.spread,
