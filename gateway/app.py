@@ -55,6 +55,7 @@ from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.failpoints import Failpoints
 from gateway.ids import Ids, RequestIds
+from gateway.learning import Learning
 from gateway.ledger.accounts import Accounts
 from gateway.ledger.batch_work import BatchWork
 from gateway.ledger.batches import Batches
@@ -64,6 +65,7 @@ from gateway.ledger.files import Files
 from gateway.ledger.idempotency import Idempotency
 from gateway.ledger.journal import FileJournal
 from gateway.ledger.outcome_import import OutcomeImport
+from gateway.ledger.outcome_reader import OutcomesReader
 from gateway.ledger.outcomes import Outcomes
 from gateway.ledger.price_book import PriceBook
 from gateway.ledger.shipper import Shipper
@@ -79,7 +81,8 @@ from gateway.report import Report
 from gateway.scoring.contract import Deferral
 from gateway.scoring.deep import open_deep
 from gateway.scoring.deferral import AnswerDeferral
-from gateway.scoring.lexical import LexicalScorer
+from gateway.scoring.opening import open_scorer
+from gateway.scoring.tenants import TenantCalibration
 from gateway.stages.admit import Admit
 from gateway.stages.authenticate import Authenticate, KeyStoreUnavailableError
 from gateway.stages.dispatch import Dispatch
@@ -185,6 +188,8 @@ class Gateway:
         )
         deep = config.scoring.deep
         self._deep = open_deep(deep, self.metrics, self.log) if deep.folder else None
+        self.scorer = open_scorer(config.scoring, self.metrics, self.log)
+        self.learning = self._learning() if config.scoring.learn else None
         stages = self._stages(failpoints)
         self._settle = stages.settle
         self._repeat = stages.repeat
@@ -203,6 +208,16 @@ class Gateway:
         errors = error_handler(ids, self.log)
         self.public = self._public_app(pipeline, surfaces, desk, stages.authenticate, errors)
         self.admin = self._admin_app(errors)
+
+    def _learning(self) -> Learning:
+        return Learning(
+            OutcomesReader(self.database).rows,
+            TenantCalibration(since_ms=self.scorer.since_ms),
+            self._clock,
+            self.metrics,
+            self.log,
+            every_s=self._config.scoring.refresh_s,
+        )
 
     def _surfaces(self) -> dict[str, Dialect]:
         """Every billable path, and its callers' language."""
@@ -339,6 +354,8 @@ class Gateway:
                 ]
                 if self._deep is not None:
                     background.append(self._tasks.create_task(self._deep.run()))
+                if self.learning is not None:
+                    background.append(self._tasks.create_task(self.learning.run()))
                 if not is_prepared:
                     background.append(self._tasks.create_task(self._prepare_later()))
                 try:
@@ -422,13 +439,14 @@ class Gateway:
             admit=Admit(self.limiter, self.catalogue, hold_s=round(total_s) + _HOLD_SPARE_S),
             lookup=Lookup(cache, metrics, when=config.cache.when, revision=_revision(config)),
             score=ScoreStage(
-                LexicalScorer(),
+                self.scorer.scorer,
                 clock,
                 metrics,
                 log,
                 fallback=config.scoring.fallback_complexity,
                 timeout_s=config.scoring.timeout_ms / 1000,
                 deep=self._deep,
+                calibration=self.learning,
             ),
             route=Route(
                 self.registry.get,

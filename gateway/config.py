@@ -330,6 +330,17 @@ class DeepScoring(_Section, frozen=True, kw_only=True):
 
 
 class Scoring(_Section, frozen=True, kw_only=True):
+    engine: Literal["auto", "model", "lexical"] = "auto"
+    """`model`: the trained model, which needs onnxruntime. `lexical`: words and length alone. `auto`: the model where it
+    can run, else the other, with a warning."""
+    artefact: str = ""
+    """A folder that `weighbridge scorer train` wrote. Empty: the model that ships."""
+    threads: Positive = 1
+    """That work on one prompt. More gain nothing: it takes a fraction of a millisecond."""
+    learn: bool = True
+    """Whether outcomes (votes, judgements, deferrals) correct the predictions of the tenant that told them."""
+    refresh_s: Positive = 60
+    """How often they are read again."""
     timeout_ms: Positive = 20
     fallback_complexity: Share = 0.5
     """Stands for the score when the scorer fails; counted and marked degraded."""

@@ -104,6 +104,7 @@ class Pipeline:
             ticket.score = stages.score(request, offers)
             if stages.score.is_near(ticket.score):
                 ticket.score = await stages.score.look_again(request, ticket.score)
+            ticket.score = stages.score.for_tenant(caller.tenant, ticket.score)
             ticket.decision = stages.route(caller, request, ticket.score, ticket.reservation, terms)
             await self._answer(ticket, exchange, terms, attempts, key)
         finally:

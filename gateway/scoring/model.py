@@ -48,7 +48,8 @@ class GraphScorer:
         self._encode = encode
         self._manifest = artefact.manifest
         self._quantiles = np.array(artefact.manifest.quantiles)
-        self._shares = np.linspace(0, 1, len(self._quantiles))
+        # Neither 0 nor 1: something may always be easier or harder than all that was seen.
+        self._shares = np.linspace(0.005, 0.995, len(self._quantiles))
         self._slack = SLACK * artefact.manifest.spread
         self._heads = {normal(name): head for name, head in artefact.manifest.models.items()}
         self._found: dict[Scorable, Head] = {}

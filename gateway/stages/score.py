@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gateway.catalogue import Offer
 from gateway.clock import Clock
-from gateway.scoring.contract import Scorable, Scorer
+from gateway.scoring.contract import Calibration, Scorable, Scorer
 from gateway.scoring.deep import Deep
 from gateway.scoring.prompt import prompt_of
 from gateway.scoring.quality import p_good
@@ -25,9 +25,11 @@ class ScoreStage:
         fallback: float,
         timeout_s: float,
         deep: Deep | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._scorer = scorer
         self._deep = deep
+        self._calibration = calibration
         self._clock = clock
         self._metrics = metrics
         self._log = log
@@ -62,6 +64,10 @@ class ScoreStage:
     async def look_again(self, request: Request, score: Score) -> Score:
         """For scores that are near. Takes milliseconds; gives the same score back if nothing comes of it in time."""
         return await self._deep.refine(prompt_of(request.body), score) if self._deep else score
+
+    def for_tenant(self, tenant: str, score: Score) -> Score:
+        """With each P(good) as that tenant has seen it come true."""
+        return self._calibration.adjust(tenant, score) if self._calibration else score
 
     def _default(self, scorables: Sequence[Scorable]) -> Score:
         return Score(

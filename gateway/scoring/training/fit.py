@@ -50,6 +50,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     models: Mapping[str, Vector] = {}
     """Each model's own scores, NaN where it was not asked."""
     alpha: float = 1000.0
+    trust: float = 1.0
+    """What its scores count for in P(good). Exact matching calls good answers bad that are in other words."""
     bonus: float = 0.0
     """Added to the mean gain. Where answers are judged by degree, more is gained than P(good) tells."""
 
@@ -80,6 +82,8 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     """[K, d + 1]"""
     by_hand: Matrix
     """[structure]"""
+    trust: Matrix
+    """[S]"""
     sources: tuple[str, ...]
     kinds: tuple[str, ...]
 
@@ -94,7 +98,9 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
         mix = _softmax(rows @ self.gate.T)
         need = (mix * (rows @ self.need.T)).sum(axis=1)
         each = np.clip(np.einsum("nd,sld->nsl", rows, self.levels), _LEAST, _MOST)
-        return need, (mix[:, :, None] * each).sum(axis=1), mix
+        trusted = mix * self.trust
+        trusted /= trusted.sum(axis=1, keepdims=True)
+        return need, (trusted[:, :, None] * each).sum(axis=1), mix
 
 
 def fit(sources: Sequence[Source], *, gate_c: float = 0.01) -> Fitted:
@@ -115,6 +121,7 @@ def fit(sources: Sequence[Source], *, gate_c: float = 0.01) -> Fitted:
         gate=empty,
         kind=empty,
         by_hand=_by_hand(),
+        trust=np.array([one.trust for one in sources], np.float32),
         sources=tuple(one.name for one in sources),
         kinds=tuple(sorted({kind for one in sources for kind in one.kinds if kind})),
     )
@@ -123,10 +130,10 @@ def fit(sources: Sequence[Source], *, gate_c: float = 0.01) -> Fitted:
     need, levels = [], []
     for one, x in zip(sources, rows, strict=True):
         target = one.target()
-        weights = _ridge(x, target, one.alpha) * (SPREAD / float(target.std()))
+        weights = ridge(x, target, one.alpha) * (SPREAD / float(target.std()))
         weights[-1] += offsets[one.name] - SPREAD * float(target.mean() / target.std())
         need.append(weights)
-        levels.append([_ridge(x, filled, one.alpha) for filled in _filled(one.levels)])
+        levels.append([ridge(x, p, one.alpha) for p in all_levels(one.levels)])
     return msgspec.structs.replace(
         frame,
         need=np.array(need, np.float32),
@@ -171,7 +178,7 @@ def at_position(logits: Matrix, position: float) -> Matrix:
     return logits[:, low] * (1 - share) + logits[:, low + 1] * share
 
 
-def _ridge(x: Matrix, y: Vector, alpha: float) -> Vector:
+def ridge(x: Matrix, y: Vector, alpha: float) -> Vector:
     from sklearn.linear_model import Ridge
 
     model = Ridge(alpha=alpha).fit(x[:, :-1], y)
@@ -208,7 +215,7 @@ def _offsets(sources: Sequence[Source]) -> dict[str, float]:
     return {one.name: float(np.mean(gains[one.group])) / 2 for one in sources}
 
 
-def _filled(levels: Mapping[str, Vector]) -> list[Vector]:
+def all_levels(levels: Mapping[str, Vector]) -> list[Vector]:
     """All levels; one that no model of the source stands for is some logits away from its neighbour."""
     found: dict[str, Vector] = dict(levels)
     for (low, high), step in _STEPS.items():

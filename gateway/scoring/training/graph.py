@@ -44,7 +44,10 @@ def write_graph(base: Base, fitted: Fitted, path: Path) -> None:
     flat = _linear(build, x, "levels", fitted.levels.reshape(sources * levels, -1))
     each = build("Clip", flat, build.number(0.02), build.number(0.98))
     shaped = build("Reshape", each, build.integers([-1, sources, levels]))
-    weighed = build("Mul", shaped, build("Unsqueeze", mix, build.integers([2])))
+    build.hold("trust", fitted.trust)
+    trusted = build("Mul", mix, "trust")
+    shares = build("Div", trusted, build("ReduceSum", trusted, axis, keepdims=1))
+    weighed = build("Mul", shaped, build("Unsqueeze", shares, build.integers([2])))
     build("ReduceSum", weighed, axis, keepdims=0, output="levels")
     build("Softmax", _linear(build, x, "kind", fitted.kind), axis=1, output="kinds")
 
