@@ -20,6 +20,7 @@ from litestar.openapi import OpenAPIConfig
 from gateway import __version__
 from gateway.api.admin.accounts import account_handlers
 from gateway.api.admin.outcomes import outcome_handlers
+from gateway.api.admin.scorer import ScorerDesk, scorer_handlers
 from gateway.api.admin.system import system_handlers
 from gateway.api.anthropic.count import TokenCounting
 from gateway.api.anthropic.dialect import MessagesDialect
@@ -78,6 +79,7 @@ from gateway.limits.local import LocalLimiter
 from gateway.limits.redis import RedisLimiter, check_eviction
 from gateway.pipeline import Pipeline, Stages
 from gateway.report import Report
+from gateway.scoring.candidates import chat_candidates
 from gateway.scoring.contract import Deferral
 from gateway.scoring.deep import open_deep
 from gateway.scoring.deferral import AnswerDeferral
@@ -315,6 +317,7 @@ class Gateway:
                 *outcome_handlers(
                     self.outcomes, OutcomeImport(self.database, self._clock, Ids("out_", self._clock))
                 ),
+                *scorer_handlers(self._scorer_desk(), self.registry),
                 *finance_handlers(self.ledger, self.catch_up),
                 *self._probes(with_metrics=True),
             ],
@@ -329,6 +332,17 @@ class Gateway:
                 render_plugins=admin_pages(),
             ),
             logging_config=None,
+        )
+
+    def _scorer_desk(self) -> ScorerDesk:
+        return ScorerDesk(
+            self.scorer.scorer,
+            self.scorer.version,
+            chat_candidates(self._config),
+            explainer=self.scorer.explainer,
+            learnt=self.learning,
+            deep=self._deep,
+            check_tenant=self.accounts.tenant,
         )
 
     @asynccontextmanager

@@ -258,9 +258,9 @@ class Explainer:
         return _Neighbours(_arrays(self.artefact, NEIGHBOURS))
 
 
-def open_explainer(folder: Path) -> Explainer:
+def open_explainer(folder: Path, *, threads: int = 1) -> Explainer:
     """Raises ConfigError."""
-    artefact = load(folder)
+    artefact = load(folder, threads=threads)
     tokenizer = splintr.Tokenizer.from_pretrained(artefact.manifest.tokenizer)
     return Explainer(artefact, GraphScorer(artefact, tokenizer.encode_flat), tokenizer)
 

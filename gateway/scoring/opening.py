@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import splintr
 
 from gateway.config import Scoring
 from gateway.errors import ConfigError
@@ -14,6 +14,9 @@ from gateway.scoring.lexical import LexicalScorer
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:
+    from gateway.scoring.explain import Explainer
+
 
 class Opened(msgspec.Struct, frozen=True):
     scorer: Scorer
@@ -21,6 +24,8 @@ class Opened(msgspec.Struct, frozen=True):
     """The artefact's, or `lexical`."""
     since_ms: int
     """When it was made: what was told of predictions before that was told of others."""
+    explainer: "Explainer | None" = None
+    """Of the model, if that is what serves."""
 
 
 def open_scorer(settings: Scoring, metrics: Metrics, log: Logger) -> Opened:
@@ -46,12 +51,11 @@ def _model(folder: str, threads: int) -> Opened:
     """Once in a process, however many gateways it runs: nothing in it changes."""
     try:
         # Those who do without need neither numpy nor onnxruntime.
-        from gateway.scoring.artefact import SHIPPED, load
-        from gateway.scoring.model import GraphScorer
+        from gateway.scoring.artefact import SHIPPED
+        from gateway.scoring.explain import open_explainer
     except ImportError as exc:
         raise ConfigError(f"the scorer's model needs {exc.name}: install weighbridge[onnx-cpu]") from exc
-    artefact = load(Path(folder).expanduser() if folder else SHIPPED, threads=threads)
-    manifest = artefact.manifest
-    scorer = GraphScorer(artefact, splintr.Tokenizer.from_pretrained(manifest.tokenizer).encode_flat)
+    explainer = open_explainer(Path(folder).expanduser() if folder else SHIPPED, threads=threads)
+    manifest = explainer.artefact.manifest
     made = datetime.fromisoformat(manifest.created).replace(tzinfo=UTC)
-    return Opened(scorer, manifest.version, round(made.timestamp() * 1000))
+    return Opened(explainer.scorer, manifest.version, round(made.timestamp() * 1000), explainer)

@@ -6,6 +6,7 @@ from typing import Any
 from litestar import Request
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 
+from gateway.api.admin.scorer import ExplainBody, ScoreBody
 from gateway.api.description.document import components, refused
 from gateway.api.description.operation import READING, WRITING
 from gateway.api.description.page import page
@@ -16,11 +17,27 @@ from gateway.ledger.outcome_import import OutcomeLine
 _REFUSALS: Mapping[int, Sequence[Refusal]] = {
     **REFUSALS,
     409: (Refusal("invalid_request_error", "already_exists", "There is one of this name already."),),
+    503: (
+        *REFUSALS[503],
+        Refusal("service_unavailable_error", "scorer_unavailable", "The scorer's model is not loaded here."),
+    ),
 }
 _ALSO = {"/finance/spend": "text/csv"}
 """What else an operation answers with, if it is asked to."""
-_BODIES = {"/admin/outcomes": list[OutcomeLine]}
-"""What is posted that Litestar does not know, because it is read line by line too."""
+_BODIES = {
+    "/admin/outcomes": list[OutcomeLine],
+    "/admin/scorer/explain": ExplainBody,
+    "/v1/weighbridge/score": ScoreBody,
+}
+"""What is posted that Litestar does not know, because the handler reads it."""
+_LINES = ("/admin/outcomes",)
+"""Where it may come line by line too."""
+_NAMES = {
+    "/admin/scorer": "Show the scorer",
+    "/admin/scorer/explain": "Explain a score",
+    "/v1/weighbridge/score": "Score prompts",
+}
+"""Of what is no list of things."""
 _VERBS = {"get": "Show", "post": "Add", "put": "Write", "patch": "Change", "delete": "End"}
 _OPEN = ("/healthz", "/readyz", "/metrics")
 
@@ -69,10 +86,9 @@ def with_refusals(document: dict[str, Any]) -> dict[str, Any]:
 def _body(method: str, path: str, schemas: Schemas) -> dict[str, Any]:
     if method != "post" or path not in _BODIES:
         return {}
-    content = {
-        "application/json": {"schema": schemas[_BODIES[path]]},
-        "application/x-ndjson": {"schema": {"type": "string"}},
-    }
+    content = {"application/json": {"schema": schemas[_BODIES[path]]}}
+    if path in _LINES:
+        content["application/x-ndjson"] = {"schema": {"type": "string"}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -91,6 +107,8 @@ def _with_refusals(operation: dict[str, Any], also: str | None) -> dict[str, Any
 
 def _named(method: str, path: str) -> dict[str, Any]:
     """Litestar takes the names of functions, and has lost those that run in a thread."""
+    if path in _NAMES:
+        return {"summary": _NAMES[path], "tags": ["Scorer"]}
     _, group, *words = path.split("/")
     named = [word for word in words if not word.startswith("{")]
     noun = named[-1]
