@@ -1,237 +1,196 @@
 """Does an encoder's second look find more of the prompts that need the stronger model, and what does it cost?
 
-    python bench/routing/deep.py --data FOLDER --encoder FOLDER [--boot 300] [--vectors FILE.npy]
+    python bench/routing/deep.py --data FOLDER --encoder FOLDER [--cache FILE.npz] [--penalty 0.1] [--save]
 
---data is as in apgr.py, with columns `category` as well; --encoder holds model.onnx and tokenizer.json. `--vectors`
-keeps the prompts' vectors, which take minutes, for the next run. Two first stages stand in for the shipped one, whose
-own heads have seen these prompts: ridge regressions per source on its word features, and on those and static vectors
-distilled from the encoder. Each is asked about prompts of sources, or subjects, that neither it nor the head has seen.
+--data is as for train_shipped.py, and with alpaca_eval.parquet, which only measures; --encoder holds model.onnx and
+tokenizer.json, as in README.md. The first stage is the shipped scorer's recipe, fitted again without what it is asked
+about: other sources, other subjects, or just other prompts, as where a model learns from the traffic that it serves.
+So is the head, which believes of the encoder what held on sources left out; --penalty makes it believe more or less.
+--cache keeps the vectors, which take minutes. --save writes the head.json with which the gateway uses the encoder.
 """
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
-import pandas as pd
-from apgr import TASKS
-from apgr import apgr as measured
-from tokenizers import Tokenizer
+import splintr
+from holdout import ALPACA, PAIRS, folds
+from train_shipped import TOKENIZER, columns, read, sources_of
 
-from gateway.scoring.deep_head import fit_deep_head
+from gateway.scoring.artefact import GRAPH, SHIPPED
+from gateway.scoring.deep_head import PROBE, fit_deep_head, save
 from gateway.scoring.encoder import Encoder
-from gateway.scoring.lexical import explain
+from gateway.scoring.metrics import Pair, apgr, resample
 from gateway.scoring.prompt import prompt_of
+from gateway.scoring.training.base import read_base
+from gateway.scoring.training.build import part
+from gateway.scoring.training.design import raw_features
+from gateway.scoring.training.fit import fit
 
-SMALL = {
-    "mmlu": ["mixtral-8x7b"],
-    "mmlu_pro": [
-        "Llama-2-7b-hf",
-        "Llama-2-13b-hf",
-        "Meta-Llama-3-8B",
-        "Meta-Llama-3.1-8B",
-        "Meta-Llama-3.1-8B-Instruct",
-        "Mistral-7B-Instruct-v0.1",
-        "Mistral-7B-Instruct-v0.2",
-        "Mistral-7B-v0.1",
-        "Mistral-7B-v0.2-hf",
-        "Mixtral-8x7B-Instruct-v0.1",
-        "Mixtral-8x7B-v0.1",
-        "Phi-3-mini-4k-instruct",
-        "Qwen1.5-7B-Chat",
-        "Yi-6B",
-        "Yi-6b-Chat",
-        "c4ai-command-r-v01",
-        "gemma-7b",
-        "mathstral-7B",
-    ],
-    "ulab_llmrouter": ["mistral-7b-instruct-v0.3", "gemma-2-9b-it", "llama-3.1-8b-instruct"],
-}
-STRONG = {
-    "mmlu": ["gpt-4-1106"],
-    "mmlu_pro": [
-        "DeepSeek-Coder-V2",
-        "Meta-Llama-3-70B",
-        "Meta-Llama-3.1-70B",
-        "Meta-Llama-3.1-70B-Instruct",
-        "Qwen1.5-110B",
-        "gemini-1.5-flash-002",
-        "gemini-1.5-pro-002",
-    ],
-    "ulab_llmrouter": ["llama-3.1-nemotron-51b-instruct", "llama-3.3-nemotron-super-49b-v1"],
-}
-"""Sources that may train; the others, whose licences forbid it, only measure."""
-
-SHRINK = 1000.0
-STATIC = 256
-FOLDS = 5
+REFERENCE = "judged"
+"""The source whose prompts stand for ordinary traffic: complexity is a share of them."""
 NEAR = 0.25
-"""Share of the prompts, about the threshold, that get the second look where only near ones do."""
+"""Share of the prompts, those nearest to the threshold, that get the second look where only near ones do."""
+TASKS = 5
 
 
-class Source:
-    """Prompts with a target: how often small models fail, times how often strong ones do not."""
+class Asked(msgspec.Struct):
+    """Prompts of one source, and the difficulty of each to a first stage that has not seen it."""
 
-    def __init__(self, frame, name, place):
-        self.rows = np.array([place[prompt] for prompt in frame["prompt"]])
-        weak = frame[[f"s:{model}" for model in SMALL[name]]].mean(axis=1)
-        strong = frame[[f"s:{model}" for model in STRONG[name]]].mean(axis=1)
-        self.target = ((1 - weak) * strong).to_numpy(float)
-        subjects = np.random.default_rng(0).permutation(frame["category"].unique())
-        self.folds = [frame["category"].isin(part).to_numpy() for part in np.array_split(subjects, FOLDS)]
+    source: object
+    vectors: np.ndarray
+    held: dict[str, list[np.ndarray]]
+    unseen: dict[str, np.ndarray] = {}
 
 
-def words(prompts):
-    """The shipped scorer's features, each on its own."""
-    rows = [
-        list(explain(prompt_of({"messages": [{"role": "user", "content": one}]})).values()) for one in prompts
+def prepare(made, vectors):
+    return [
+        Asked(
+            source=source,
+            vectors=vectors[source.name],
+            held={
+                "subjects": folds(source, categories),
+                "prompts": [
+                    np.random.default_rng(0).integers(0, 5, len(texts)) == number for number in range(5)
+                ],
+            },
+        )
+        for source, texts, categories in made
     ]
-    return scaled(np.array(rows))
 
 
-def static(encoder, tokenizer, prompts):
-    """The mean of what the encoder says of each token alone, rare ones weighing more, in fewer dimensions."""
-    vocabulary = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
-    table = encoder.many([token.removeprefix("##") for token in vocabulary])
-    ids = [one.ids for one in tokenizer.encode_batch(prompts, add_special_tokens=False)]
-    counts = np.bincount(np.concatenate(ids).astype(int), minlength=len(table))
-    weights = 1e-3 / (1e-3 + counts / counts.sum())
-    table = table - table[counts > 0].mean(axis=0)
-    *_, axes = np.linalg.svd(table[counts > 0], full_matrices=False)
-    table = table @ axes[:STATIC].T
-    means = [table[one].T @ weights[one] / weights[one].sum() if one else np.zeros(STATIC) for one in ids]
-    return scaled(np.array(means))
+def ask_first_stage(asked):
+    """Fills in `unseen`, by what was held out."""
+    sources = [one.source for one in asked]
+    for at, one in enumerate(asked):
+        mine = one.source
+        for how, held in one.held.items():
+            need = np.zeros(len(mine.kinds))
+            for out in held:
+                seen = fit([part(other, ~out) if other is mine else other for other in sources])
+                need[out] = seen.predict(mine.meanings[out], mine.features[out])[0]
+            one.unseen[how] = need
+        foreign = fit(sources[:at] + sources[at + 1 :])
+        one.unseen["sources"] = foreign.predict(mine.meanings, mine.features)[0]
 
 
-def scaled(features):
-    return np.clip((features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6), -3, 3)
+def difficulties(need, reference):
+    """On the scale that the gateway's policies see: the logit of the share of ordinary traffic that needs less."""
+    share = np.interp(need, np.quantile(reference, np.linspace(0, 1, 101)), np.linspace(0, 1, 101))
+    share = np.clip(share, 0.005, 0.995)
+    return np.log(share / (1 - share))
 
 
-def head(features, rows, target):
-    """A ridge regression's standardised opinion on every prompt."""
-    centre = features[rows].mean(axis=0)
-    inputs = features[rows] - centre
-    goal = (target - target.mean()) / target.std()
-    fitted = np.linalg.solve(inputs.T @ inputs + SHRINK * np.eye(inputs.shape[1]), inputs.T @ goal)
-    opinion = (features - centre) @ fitted
-    return (opinion - opinion[rows].mean()) / opinion[rows].std()
+def head_of(asked, how, reference, fit_head, *, without=None, out=None):
+    """Fitted to all prompts but those of the source `without`, or only but its rows `out`."""
+    parts = []
+    for one in asked:
+        kept = np.ones(len(one.source.kinds), bool)
+        if one.source.name == without:
+            kept = np.zeros_like(kept) if out is None else ~out
+        if kept.any():
+            level = difficulties(one.unseen[how][kept], reference)
+            names = np.full(kept.sum(), one.source.name)
+            parts.append((level, one.vectors[kept], one.source.target()[kept], names))
+    levels, vectors, needs, names = map(np.concatenate, zip(*parts, strict=True))
+    return fit_head(levels, vectors, needs, names.tolist())
 
 
-class FirstStage:
-    def __init__(self, features, sources):
-        self.sources = sources
-        self.whole = {name: head(features, one.rows, one.target) for name, one in sources.items()}
-        self.unseen = {}
-        for name, one in sources.items():
-            own = self.whole[name].copy()
-            for out in one.folds:
-                own[one.rows[out]] = head(features, one.rows[~out], one.target[~out])[one.rows[out]]
-            self.unseen[name] = own
-
-    def difficulty(self, names):
-        """Each prompt by heads that have seen neither it nor its subject."""
-        return sum(self.unseen[name] for name in names) / len(names)
+def refined(head, level, vectors):
+    return head.slope * level + vectors @ np.array(head.weights) + head.bias
 
 
-def refined(first, names, vectors, out):
-    """Difficulties after the second look, of all prompts, by a head fitted to `names` less the rows in `out`."""
-    difficulty = first.difficulty(names)
-    rows = np.concatenate([first.sources[name].rows for name in names])
-    target = np.concatenate([first.sources[name].target for name in names])
-    labels = np.concatenate([np.full(len(first.sources[name].rows), name) for name in names])
-    kept = ~np.isin(rows, out)
-    fitted = fit_deep_head(
-        difficulty[rows][kept],
-        vectors[rows][kept],
-        target[kept],
-        list(labels[kept]),
-        np.zeros(vectors.shape[1]),
-    )
-    return fitted.slope * difficulty + vectors @ np.array(fitted.weights) + fitted.bias
+def looked_at(asked, one, how, reference, fit_head):
+    """Difficulties before and after the second look."""
+    before = difficulties(one.unseen[how], reference)
+    if how == "sources":
+        head = head_of(asked, "subjects", reference, fit_head, without=one.source.name)
+        return before, refined(head, before, one.vectors)
+    after = np.zeros(len(before))
+    for out in one.held[how]:
+        head = head_of(asked, how, reference, fit_head, without=one.source.name, out=out)
+        after[out] = refined(head, before[out], one.vectors[out])
+    return before, after
 
 
-def looked_at(first, vectors, source, *, whole_source_out):
-    """First and refined difficulties. Of a source that may train: as if it, or each subject, had not been there."""
-    names = [name for name in first.sources if not (whole_source_out and name == source)]
-    if whole_source_out or source not in first.sources:
-        return first.difficulty(names), refined(first, names, vectors, [])
-    after = np.full(len(vectors), np.nan)
-    for out in first.sources[source].folds:
-        rows = first.sources[source].rows[out]
-        after[rows] = refined(first, names, vectors, rows)[rows]
-    return first.difficulty(names), after
-
-
-def apgr(score, weak, strong):
-    return measured(np, score, weak, strong)
-
-
-def near(before, after, weak, strong):
+def near(before, after, pair, weight):
     """APGR when, for each share of strong calls, only the prompts nearest to that threshold are looked at again."""
-    n = len(before)
-    order, gain = np.argsort(-before, kind="stable"), strong - weak
-    shares, recovered = np.linspace(0, 1, 41), []
+    picked = np.repeat(np.arange(len(before)), weight.astype(int))
+    n = len(picked)
+    order = picked[np.argsort(-before[picked], kind="stable")]
+    half, shares, recovered = int(NEAR / 2 * n), np.linspace(0, 1, 41), []
     for share in shares:
         sent = round(share * n)
-        low, high = max(0, sent - int(NEAR / 2 * n)), min(n, sent + int(NEAR / 2 * n))
+        low, high = max(0, sent - half), min(n, sent + half)
         again = order[low:high]
         again = again[np.argsort(-after[again], kind="stable")]
-        recovered.append(gain[order[:low]].sum() + gain[again[: sent - low]].sum())
-    return float(np.trapezoid(np.array(recovered) / gain.sum(), shares))
+        recovered.append(pair.gain[order[:low]].sum() + pair.gain[again[: sent - low]].sum())
+    return float(np.trapezoid(np.array(recovered) / pair.gain[picked].sum(), shares))
 
 
-def tasks(frames, place):
-    for name, file, weak_models, strong_model, worth in TASKS:
-        frame = frames[file]
-        weak = (frame[[f"s:{model}" for model in weak_models]].mean(axis=1) / worth).to_numpy(float)
-        strong = (frame[f"s:{strong_model}"] / worth).to_numpy(float)
+def three(before, after, pair, weight):
+    return np.array(
+        [apgr(before, pair, weight), apgr(after, pair, weight), near(before, after, pair, weight)]
+    )
+
+
+def measure(tasks, boot):
+    """`tasks`: name, before, after, weak, strong. Rows of three APGRs, and resampled gains of the mean."""
+    rows, gains = [], np.zeros((boot, 2))
+    for name, before, after, weak, strong in tasks:
         known = np.isfinite(weak) & np.isfinite(strong)
-        rows = np.array([place[prompt] for prompt in frame["prompt"]])
-        yield name, file, rows[known], weak[known], strong[known]
+        pair = Pair(weak=weak[known], strong=strong[known])
+        before, after = before[known], after[known]
+        rows.append((name, three(before, after, pair, np.ones(len(before)))))
+        for at in range(boot):
+            # Two tasks on one file draw nearly the same prompts.
+            weight = resample(len(before), 1, np.random.default_rng([at, len(before) // 10]))[0]
+            one = three(before, after, pair, weight)
+            gains[at] += (one[1:] - one[0]) / TASKS
+    return rows, gains
 
 
-def quality(frames, place, features, vectors, boot):
-    sources = {name: Source(frames[name], name, place) for name in SMALL}
-    for stage, inputs in features.items():
-        first = FirstStage(inputs, sources)
-        for held_out in ("sources", "subjects"):
-            rows, resampled = [], np.zeros((boot, 2))
-            for name, file, asked, weak, strong in tasks(frames, place):
-                before, after = looked_at(first, vectors, file, whole_source_out=held_out == "sources")
-                before, after = before[asked], after[asked]
-
-                def three(i, before=before, after=after, weak=weak, strong=strong):
-                    return (
-                        apgr(before[i], weak[i], strong[i]),
-                        apgr(after[i], weak[i], strong[i]),
-                        near(before[i], after[i], weak[i], strong[i]),
-                    )
-
-                rows.append((name, *three(np.arange(len(asked)))))
-                for n in range(boot):
-                    # Two tasks on one file draw the same prompts.
-                    rng = np.random.default_rng([n, sorted(frames).index(file)])
-                    one, every, some = three(rng.integers(0, len(asked), len(asked)))
-                    resampled[n] += np.array([every - one, some - one]) / len(TASKS)
-            report(stage, held_out, rows, resampled)
-
-
-def report(stage, held_out, rows, resampled):
-    print(f"\nFirst stage: {stage}; unseen {held_out}\n")
-    print(f"| task | first stage | second look at all | at the nearest {NEAR:.0%} |\n|---|---|---|---|")
-    for name, *values in rows:
+def report(how, rows, gains):
+    print(
+        f"\nUnseen {how}\n\n| task | first stage | second look at all | at the nearest {NEAR:.0%} |\n|---|---|---|---|"
+    )
+    mean = np.mean([values for _, values in rows], axis=0)
+    for name, values in [*rows, ("mean", mean)]:
         print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
-    macro = np.mean([row[1:] for row in rows], axis=0)
-    print("| macro | " + " | ".join(f"{value:.3f}" for value in macro) + " |")
-    for what, column in (("all", 0), (f"the nearest {NEAR:.0%}", 1)):
-        low, high = np.quantile(resampled[:, column], [0.025, 0.975])
-        gain = macro[1 + column] - macro[0]
-        print(f"\ngain by a second look at {what}: {gain:+.3f}, 95 % of resamples {low:+.3f} to {high:+.3f}")
+    for at, what in enumerate(("all", f"the nearest {NEAR:.0%}")):
+        low, high = np.quantile(gains[:, at], [0.025, 0.975])
+        print(
+            f"\ngain by a second look at {what}: {mean[1 + at] - mean[0]:+.3f}, 95 % of resamples {low:+.3f} to {high:+.3f}",
+            flush=True,
+        )
+
+
+def quality(asked, alpaca, boot, fit_head):
+    """`alpaca`: vectors, needs by the whole first stage, weak, strong."""
+    reference = next(one for one in asked if one.source.name == REFERENCE).unseen["prompts"]
+    vectors, need, weak, strong = alpaca
+    for how in ("sources", "subjects", "prompts"):
+        tasks = []
+        for one in asked:
+            if one.source.name not in PAIRS:
+                continue
+            before, after = looked_at(asked, one, how, reference, fit_head)
+            for pair in PAIRS[one.source.name]:
+                found = [one.source.models[model] for model in pair]
+                tasks.append((f"{one.source.name}, {' to '.join(pair)}", before, after, *found))
+        level = difficulties(need, reference)
+        head = head_of(asked, how if how != "sources" else "subjects", reference, fit_head)
+        tasks.append(("alpaca_eval", level, refined(head, level, vectors), weak, strong))
+        report(how, *measure(tasks, boot))
+    return head_of(asked, "subjects", reference, fit_head)
 
 
 def cost(encoder, runs=60):
     """CPU time of the one thread that the model runs on."""
-    print("\n| tokens | texts | p50 ms | p95 ms | ms per text |\n|---|---|---|---|---|")
+    print("| tokens | texts | p50 ms | p95 ms | ms per text |\n|---|---|---|---|---|")
     for tokens in (16, 64, 256):
         for texts in (1, 8, 32):
             batch = ["word " * (tokens - 2)] * texts
@@ -242,33 +201,48 @@ def cost(encoder, runs=60):
                 encoder(batch)
                 took.append((time.thread_time() - began) * 1000)
             p50, p95 = np.quantile(took, [0.5, 0.95])
-            print(f"| {tokens} | {texts} | {p50:.1f} | {p95:.1f} | {p50 / texts:.1f} |")
+            print(f"| {tokens} | {texts} | {p50:.1f} | {p95:.1f} | {p50 / texts:.1f} |", flush=True)
+
+
+def encoded(encoder, texts_of, cache):
+    if cache and cache.is_file():
+        return dict(np.load(cache))
+    vectors = {name: encoder.many(texts) for name, texts in texts_of.items()}
+    if cache:
+        np.savez(cache, **vectors)
+    return vectors
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True)
-    parser.add_argument("--vectors", type=Path)
+    parser.add_argument("--cache", type=Path)
     parser.add_argument("--boot", type=int, default=300)
+    parser.add_argument("--penalty", type=float)
+    parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
     cost(Encoder(options.encoder, max_tokens=256))
     encoder = Encoder(options.encoder, max_tokens=128)
-    frames = {file: pd.read_parquet(options.data / f"{file}.parquet") for _, file, *_ in TASKS}
-    prompts = list(dict.fromkeys(prompt for frame in frames.values() for prompt in frame["prompt"]))
-    place = {prompt: i for i, prompt in enumerate(prompts)}
-    if options.vectors and options.vectors.is_file():
-        vectors = np.load(options.vectors)
-    else:
-        vectors = encoder.many(prompts)
-        if options.vectors:
-            np.save(options.vectors, vectors)
-    tokenizer = Tokenizer.from_file(str(options.encoder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    plain = words(prompts)
-    both = np.column_stack([plain, static(encoder, tokenizer, [prompt[:2000] for prompt in prompts])])
-    quality(frames, place, {"words": plain, "words and static vectors": both}, vectors, options.boot)
+    penalties = {"penalties": (options.penalty,)} if options.penalty else {}
+    fit_head = partial(fit_deep_head, probe=encoder([PROBE])[0], **penalties)
+    base, encode = read_base(SHIPPED / GRAPH), splintr.Tokenizer.from_pretrained(TOKENIZER).encode_flat
+    made = list(sources_of(options.data, base, encode))
+    alpaca = read(options.data / "alpaca_eval.parquet")
+    texts_of = {source.name: texts for source, texts, _ in made} | {"alpaca_eval": alpaca["prompt"]}
+    vectors = encoded(encoder, texts_of, options.cache)
+    asked = prepare(made, vectors)
+    ask_first_stage(asked)
+    prompts = [prompt_of({"messages": [{"role": "user", "content": text}]}) for text in alpaca["prompt"]]
+    need = fit([one.source for one in asked]).predict(*raw_features(base, prompts, encode))[0]
+    weak, strong = (columns(alpaca, names) * 2 for names in ALPACA)
+    head = quality(asked, (vectors["alpaca_eval"], need, weak, strong), options.boot, fit_head)
+    if not any(head.weights):
+        print("\nNothing that the encoder says held on a source left out: there is no head to write.")
+    elif options.save:
+        save(head, options.encoder / "head.json")
 
 
 if __name__ == "__main__":

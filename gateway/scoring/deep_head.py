@@ -47,11 +47,17 @@ class DeepHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def fit_deep_head(
-    difficulties: Floats, vectors: Vectors, needs: Floats, sources: Sequence[str], probe: Vectors
+    difficulties: Floats,
+    vectors: Vectors,
+    needs: Floats,
+    sources: Sequence[str],
+    probe: Vectors,
+    *,
+    penalties: Sequence[float] = (*PENALTIES, ONLY_FIRST),
 ) -> DeepHead:
     """`needs`, per prompt, is how much it was found to need a strong model, in a unit of its source's own.
     `difficulties` are the first stage's logits of prompts that it was not fitted on. Raises ValueError for fewer than
-    two sources.
+    two sources. One of `penalties` is chosen.
     """
     of_source = np.array(sources)
     features = np.column_stack([difficulties, vectors]).astype(np.float64)
@@ -65,7 +71,7 @@ def fit_deep_head(
             for at, left_out in enumerate(seen)
         )
 
-    fitted = _ridge(seen, max((*PENALTIES, ONLY_FIRST), key=merit))
+    fitted = _ridge(seen, max(penalties, key=merit))
     gram = np.mean([one.gram for one in seen], axis=0)
     # Refined and first difficulties stand side by side in the same policies, so they get the same mean and spread.
     fitted *= np.sqrt(gram[0, 0] / max(float(fitted @ gram @ fitted), _TINY))
