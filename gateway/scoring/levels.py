@@ -29,8 +29,16 @@ NEAR = Spread(shift=0.4, slope=0.2, bend=0.1)
 """Between a level and the one above it. The four together are as wide as the prior of a fit by itself: the outcomes of
 a tenant alone go through all four."""
 
+OWN = Spread(shift=0.7, slope=0.35, bend=0.2)
+"""Between what others say and a tenant's own outcomes of a candidate: as wide as a fit by itself, since what is borrowed
+is bounded."""
+BORROWED_OF_ALL, BORROWED = 0.35, 0.7
+"""Logits by which the outcomes of others may move a prediction: those of other candidates, and of the same one. A tenant
+who calls everything bad makes the same model look worse to others, and cannot take it from them."""
+
 _K = TypeVar("_K", bound=Hashable)
 _T = TypeVar("_T")
+_LOOKED_AT = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 
 
 class Learnt(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,12 +76,21 @@ class _Pair(msgspec.Struct, frozen=True, kw_only=True):
 def learn(rows: Iterable[OutcomeRow], now_ms: int, since_ms: int) -> Learnt:
     """`since_ms`: when the artefact in use began to predict; what was told before that was predicted by another."""
     pairs = _pairs(rows, now_ms, since_ms)
+    by_candidate = _grouped(pairs, lambda pair: pair.candidate)
     shared = {
-        candidate: merged((pair.whole, pair.share) for pair in those)
-        for candidate, those in _grouped(pairs, lambda pair: pair.candidate).items()
+        candidate: merged((pair.whole, pair.share) for pair in those if pair.tenant)
+        for candidate, those in by_candidate.items()
     }
-    everyone = fit_beta(merged((tally, 1.0) for tally in shared.values()).cells(), spread=FIRST)
-    candidates = {candidate: fit_beta(tally.cells(), everyone, NEAR) for candidate, tally in shared.items()}
+    all_cells = merged((tally, 1.0) for tally in shared.values()).cells()
+    everyone = held(fit_beta(all_cells, spread=FIRST), BORROWED_OF_ALL)
+    # What an operator measured is nobody's in particular: he may say what he likes of his models.
+    measured = {
+        pair.candidate: fit_beta(pair.whole.cells(), everyone, FIRST) for pair in pairs if not pair.tenant
+    }
+    candidates = {}
+    for candidate, tally in shared.items():
+        around = measured.get(candidate, everyone)
+        candidates[candidate] = held(fit_beta(tally.cells(), around, NEAR), BORROWED, around)
     tenants = {
         tenant: step([(candidates[pair.candidate], pair.whole.cells()) for pair in those], NEAR)
         for tenant, those in _grouped(pairs, lambda pair: pair.tenant).items()
@@ -90,6 +107,17 @@ def learn(rows: Iterable[OutcomeRow], now_ms: int, since_ms: int) -> Learnt:
     )
 
 
+def held(curve: Beta, most: float, around: Beta = IDENTITY) -> Beta:
+    """The curve, drawn towards another until no prediction is further from that one's than so many logits."""
+    moves = max(abs(curve.logit(p) - around.logit(p)) for p in _LOOKED_AT)
+    share = min(1.0, most / moves) if moves else 1.0
+    return Beta(
+        a=around.a + (curve.a - around.a) * share,
+        b=around.b + (curve.b - around.b) * share,
+        c=around.c + (curve.c - around.c) * share,
+    )
+
+
 def shares(weights: Mapping[_K, float]) -> dict[_K, float]:
     """The part of each one's weight that counts, by `ENOUGH`."""
     total = sum(weights.values())
@@ -101,7 +129,7 @@ def shares(weights: Mapping[_K, float]) -> dict[_K, float]:
 
 def _own(pair: _Pair, candidate: Beta, tenant: Beta) -> Beta:
     found = pair.whole.cells()
-    return fit_beta(found, moved(candidate, tenant, found), NEAR)
+    return fit_beta(found, moved(candidate, tenant, found), OWN)
 
 
 def _rates(pairs: Iterable[_Pair], curves: Mapping[tuple[str, str], Beta]) -> CategoryRates:
