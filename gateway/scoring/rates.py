@@ -16,6 +16,9 @@ from gateway.scoring.calibration_fit import Cell
 MOST = 2.0
 """The largest shift in logits, either way: it makes 0.88 of 0.5."""
 
+MOST_SHARED = 0.5
+"""The same for what is shared by tenants, at each of its two levels: nobody's outcomes move others' further."""
+
 _SPREAD = 0.05
 """The variance between categories, in squared logits, while nobody knows it: a prior of 80 outcomes of an even chance.
 Twice that would learn a little sooner, and four bad answers would halve what is believed of a category."""
@@ -23,6 +26,7 @@ _SPREAD_WEIGHT = 200.0
 """What that counts for, in outcomes' information, which is p(1-p) of each: 800 outcomes of an even chance."""
 _LEAST_PRIOR, _MOST_PRIOR = 4.0, 400.0
 _NONE = 1e-9
+_STEPS = 8
 
 _K = TypeVar("_K", bound=Hashable)
 
@@ -64,7 +68,9 @@ class CategoryRates(msgspec.Struct, frozen=True, kw_only=True):
 
 def category_rates(counted: Iterable[Counted]) -> CategoryRates:
     """What has no category tells nothing of one."""
-    kinds = [_Kind(one) for one in counted if one.category]
+    kinds = [_Kind(one) for one in counted]
+    _level_out(kinds)
+    kinds = [kind for kind in kinds if kind.counted.category]
     categories = _level(kinds, lambda one: one.category, shared=True)
     candidates = _level(kinds, lambda one: (one.candidate, one.category), shared=True)
     # Outcomes of nobody in particular are no tenant's.
@@ -86,11 +92,13 @@ class _Kind:
         self.shift = 0.0
         self._rows = [(counted.curve.logit(p), weight, good) for p, weight, good in counted.cells]
 
-    def sums(self, *, shared: bool) -> "_Sums":
+    def lift(self, by: float) -> None:
+        self._rows = [(logit + by, weight, good) for logit, weight, good in self._rows]
+
+    def sums(self, shift: float, share: float = 1.0) -> "_Sums":
         sums = _Sums()
-        share = self.counted.share if shared else 1.0
         for logit, weight, good in self._rows:
-            sums.add(share * weight, share * good, sigmoid(logit + self.shift))
+            sums.add(share * weight, share * good, sigmoid(logit + shift))
         return sums
 
 
@@ -112,20 +120,47 @@ class _Sums:
         self.predicted += other.predicted
         self.information += other.information
 
-    def shift(self, spread: float) -> float:
+    def shift(self, spread: float, most: float) -> float:
         mean = self.predicted / self.weight
         prior = min(max(1 / (spread * mean * (1 - mean)), _LEAST_PRIOR), _MOST_PRIOR)
         rate = (prior * mean + self.good) / (prior + self.weight)
-        return _bounded(logit_of(rate) - logit_of(mean))
+        return _bounded(logit_of(rate) - logit_of(mean), most)
+
+
+def _level_out(kinds: Iterable[_Kind]) -> None:
+    """A candidate that is better or worse than predicted in everything is the curve's business: that part is taken out
+    first, or what the curve held back for want of outcomes would come in here."""
+    pairs: dict[tuple[str, str], list[_Kind]] = {}
+    for kind in kinds:
+        pairs.setdefault((kind.counted.tenant, kind.counted.candidate), []).append(kind)
+    for those in pairs.values():
+        lift = _lift(those)
+        for kind in those:
+            kind.lift(lift)
+
+
+def _lift(kinds: Sequence[_Kind]) -> float:
+    """What brings all predictions together to what was seen, by Newton's method."""
+    lift = 0.0
+    for _ in range(_STEPS):
+        whole = _Sums()
+        for kind in kinds:
+            whole.absorb(kind.sums(lift))
+        if whole.information < _NONE:
+            break
+        lift += _bounded((whole.good - whole.predicted) / whole.information)
+    return lift
 
 
 def _level(kinds: Sequence[_Kind], key: Callable[[Counted], _K], *, shared: bool = False) -> dict[_K, float]:
     groups: dict[_K, _Sums] = {}
     for kind in kinds:
-        groups.setdefault(key(kind.counted), _Sums()).absorb(kind.sums(shared=shared))
+        share = kind.counted.share if shared else 1.0
+        groups.setdefault(key(kind.counted), _Sums()).absorb(kind.sums(kind.shift, share))
     groups = {one: sums for one, sums in groups.items() if sums.information > _NONE}
     spread = _spread(groups.values())
-    shifts = {one: sums.shift(spread) for one, sums in groups.items()}
+    most = MOST_SHARED if shared else MOST
+    shifts = {one: sums.shift(spread, most) for one, sums in groups.items()}
     for kind in kinds:
         kind.shift += shifts.get(key(kind.counted), 0.0)
     return shifts
@@ -140,5 +175,5 @@ def _spread(groups: Iterable[_Sums]) -> float:
     return max(beyond_chance / information, 1 / _MOST_PRIOR)
 
 
-def _bounded(shift: float) -> float:
-    return min(max(shift, -MOST), MOST)
+def _bounded(shift: float, most: float = MOST) -> float:
+    return min(max(shift, -most), most)

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.scoring.calibration import IDENTITY
 from gateway.scoring.calibration_fit import Sample, cells
-from gateway.scoring.rates import MOST, CategoryRates, Counted, category_rates
+from gateway.scoring.rates import MOST, MOST_SHARED, CategoryRates, Counted, category_rates
 
 
 def counted(category, count, good, *, p=0.7, tenant="acme", candidate="local/small", share=1.0):
@@ -35,19 +35,28 @@ def test_a_category_that_comes_out_as_predicted_does_not_shift():
 
 
 def test_what_comes_out_better_goes_up_and_what_comes_out_worse_goes_down():
-    rates = category_rates([counted("code", 100, 95), counted("maths", 100, 30), counted("chat", 100, 70)])
+    rates = category_rates([counted("code", 100, 90), counted("maths", 100, 50), counted("chat", 100, 70)])
 
     assert shift(rates, "code") > 0.7
-    assert shift(rates, "maths") < -1.2
+    assert shift(rates, "maths") < -0.6
     assert abs(shift(rates, "chat")) < 0.1
 
 
 def test_a_few_outcomes_shift_little():
-    one, four, hundred = (shift(category_rates([counted("maths", n, 0)]), "maths") for n in (1, 4, 100))
+    def maths(bad):
+        return shift(category_rates([counted("maths", bad, 0), counted("chat", 1000, 700)]), "maths")
 
-    assert -0.2 < one < 0
-    assert -0.8 < four < one
-    assert hundred == -MOST
+    assert -0.2 < maths(1) < 0
+    assert -0.8 < maths(4) < maths(1)
+    assert maths(100) < -1.8
+
+
+def test_what_is_off_in_everything_is_not_the_categories_business():
+    alone = category_rates([counted("maths", 200, 20)])
+    two = category_rates([counted("maths", 200, 20), counted("chat", 200, 20)])
+
+    assert shift(alone, "maths") == pytest.approx(0.0, abs=1e-6)
+    assert shift(two, "maths") == pytest.approx(0.0, abs=1e-6)
 
 
 def test_differences_that_chance_makes_are_hardly_believed():
@@ -60,10 +69,10 @@ def test_differences_that_chance_makes_are_hardly_believed():
 
 
 def test_differences_that_many_categories_show_are_believed_sooner():
-    alone = category_rates([counted("maths", 12, 3)])
-    among = category_rates(
-        [counted("maths", 12, 3), *(counted(f"k{n}", 100, 98 - 90 * (n % 2)) for n in range(8))]
-    )
+    even = [counted(f"k{n}", 100, 70) for n in range(8)]
+    uneven = [counted(f"k{n}", 100, 50 + 40 * (n % 2)) for n in range(8)]
+
+    alone, among = (category_rates([counted("maths", 12, 3), *others]) for others in (even, uneven))
 
     assert shift(among, "maths") < shift(alone, "maths") - 0.3
 
@@ -73,6 +82,15 @@ def test_no_shift_exceeds_the_bound():
 
     assert shift(rates, "code") == MOST
     assert shift(rates, "maths") == -MOST
+
+
+def test_what_others_saw_moves_a_newcomer_by_no_more_than_a_logit():
+    spite = [counted("code", 5000, 0, tenant="spite"), counted("chat", 5000, 5000, tenant="spite")]
+
+    rates = category_rates(spite)
+
+    assert shift(rates, "code", tenant="spite") < -1.5
+    assert shift(rates, "code", tenant="newcomer") == -2 * MOST_SHARED
 
 
 def test_a_category_that_is_hard_for_one_candidate_is_expected_to_be_for_another():
@@ -86,8 +104,9 @@ def test_a_candidate_that_is_good_at_it_is_told_apart():
     rates = category_rates(
         [
             counted("maths", 200, 60),
-            counted("maths", 200, 160, candidate="cloud/large"),
-            counted("chat", 200, 140),
+            counted("chat", 200, 180),
+            counted("maths", 200, 180, candidate="cloud/large"),
+            counted("chat", 200, 100, candidate="cloud/large"),
         ]
     )
 
@@ -96,18 +115,19 @@ def test_a_candidate_that_is_good_at_it_is_told_apart():
 
 
 def test_a_tenants_own_rate_stands_above_what_others_saw():
-    others = [counted("maths", 200, 140, tenant=f"t{n}", share=0.5) for n in range(5)]
-    rates = category_rates([*others, counted("maths", 200, 60)])
+    names = [f"t{n}" for n in range(5)]
+    others = [counted(kind, 200, 140, tenant=name, share=0.5) for name in names for kind in ("maths", "chat")]
+    rates = category_rates([*others, counted("maths", 200, 60), counted("chat", 200, 160)])
 
-    assert shift(rates, "maths") < -1.0
+    assert shift(rates, "maths") < -0.8
     assert abs(shift(rates, "maths", tenant="t1")) < 0.35
     assert abs(shift(rates, "maths", tenant="newcomer")) < 0.8
 
 
 def test_outcomes_of_nobody_in_particular_count_for_all_and_are_no_tenants():
-    rates = category_rates([counted("maths", 200, 60, tenant="")])
+    rates = category_rates([counted("maths", 200, 60, tenant=""), counted("chat", 200, 170, tenant="")])
 
-    assert shift(rates, "maths", tenant="newcomer") < -0.5
+    assert shift(rates, "maths", tenant="newcomer") < -0.4
     assert rates.tenants == {}
     assert rates.pairs == {}
 
