@@ -1,13 +1,17 @@
 """The scorer as admins meet it: what is loaded, what it says of prompts, and why."""
 
 import asyncio
+import shutil
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from gateway.clock import SystemClock
+from gateway.scoring.artefact import NEIGHBOURS, SHIPPED
 from gateway.scoring.evaluate_entry import needs_strong
+from tests.fixtures.encoders import WORDS, write_encoder, write_head
 from tests.fixtures.gateway import MakeGateway, RunningGateway
 from tests.fixtures.outcomes import outcome
 from tests.fixtures.scripted_upstream import ScriptedUpstream
@@ -201,3 +205,32 @@ async def test_the_description_says_what_to_send(gateway: RunningGateway) -> Non
         assert content == {"application/json": {"schema": {"$ref": f"#/components/schemas/{body}"}}}
         assert "messages" in document["components"]["schemas"][body]["properties"]
     assert document["paths"]["/admin/scorer"]["get"]["summary"] == "Show the scorer"
+
+
+async def test_a_prompt_near_the_decision_is_looked_at_again_as_in_routing(
+    gateway: RunningGateway, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    folder = write_encoder(tmp_path / "encoder", words=WORDS.index("unheard"))
+    write_head(folder, adds=1.0)
+    deep = await make_gateway(f"scoring: {{deep: {{folder: {folder}, band: [0, 1], timeout_ms: 10000}}}}")
+
+    first = (await post(gateway, SCORE, TALK)).json()
+    second = (await post(deep, SCORE, TALK)).json()
+
+    assert (first["looked_again"], second["looked_again"]) == (False, True)
+    assert second["complexity"] > first["complexity"]
+
+
+async def test_a_damaged_artefact_still_scores_and_says_that_it_cannot_explain(
+    make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(SHIPPED, tmp_path / "artefact"))
+    (folder / NEIGHBOURS).unlink()
+    gateway = await make_gateway(f"scoring: {{artefact: {folder}}}")
+
+    scored = await post(gateway, SCORE, TALK)
+    refused = await post(gateway, EXPLAIN, TALK)
+
+    assert scored.status_code == 200
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "scorer_unavailable")
+    assert str(folder) not in refused.text

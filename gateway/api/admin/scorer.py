@@ -108,11 +108,17 @@ class ScorerDesk:
     async def explanation(self, prompt: Prompt, about: _About) -> dict[str, Any]:
         candidates = self._named(about.model)
         if self._explainer is None:
-            raise _unavailable("This gateway scores by words and length alone, which has nothing to explain.")
+            raise _unavailable(
+                "This gateway scores by words and length alone, and has nothing to explain. Install weighbridge[onnx-cpu], "
+                "and leave `scoring.engine` at `auto`."
+            )
         try:
             return await asyncio.to_thread(self._explained, self._explainer, prompt, candidates, about.tenant)
         except ConfigError as exc:
-            raise _unavailable("Files of the scorer's artefact are missing or damaged.") from exc
+            raise _unavailable(
+                "What explains the scorer (heads.npz, neighbours.npz in its folder) is missing or damaged: install or train "
+                "it again."
+            ) from exc
 
     def loaded(self) -> dict[str, Any]:
         return {
@@ -262,8 +268,4 @@ def _cascades(registry: Registry) -> list[str]:
 
 
 def _unavailable(message: str) -> UnavailableError:
-    return UnavailableError(
-        f"{message} `scorer explain` needs the model: install weighbridge[onnx-cpu] and leave `scoring.engine` at auto.",
-        code="scorer_unavailable",
-        should_retry=False,
-    )
+    return UnavailableError(message, code="scorer_unavailable", should_retry=False)
