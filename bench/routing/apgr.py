@@ -1,10 +1,11 @@
 """Does the shipped scorer know which prompts need the stronger model? Five public tasks, measured by the gateway's own
 `weighbridge scorer evaluate`.
 
-    python bench/routing/apgr.py --data FOLDER [--boot 500] [--scorer MODULE:FUNCTION]
+    python bench/routing/apgr.py --data FOLDER [--boot 500] [--scorer MODULE:FUNCTION | --artefact FOLDER]
 
 FOLDER holds the parquet files named below: a column `prompt` and, for each model, `s:MODEL`, the score of its answer
-from 0 to 1; `category`, if known. Needs the extra `train`.
+from 0 to 1; `category`, if known. The model that ships was trained on all but alpaca_eval: for what it finds in unseen
+prompts see holdout.py. Needs the extra `train`.
 """
 
 import argparse
@@ -48,12 +49,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--boot", type=int, default=500)
     parser.add_argument("--scorer", metavar="MODULE:FUNCTION")
+    parser.add_argument("--artefact", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     missing = [file for _, file, *_ in TASKS if not (options.data / f"{file}.parquet").is_file()]
     if missing:
         print(f"skipped: {options.data} has no {missing[0]}.parquet")
         return
-    judge = judge_of(options.scorer)
+    judge = judge_of(options.scorer, options.artefact)
     tasks = []
     for name, file, weak, strong in TASKS:
         reading = read(EvaluationFile(options.data / f"{file}.parquet"), Sides(weak, strong), "none", judge)

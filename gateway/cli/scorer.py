@@ -111,10 +111,17 @@ def _evaluate(actions: "Commands[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--boot", type=int, default=500, metavar="N", help="resamples for intervals (default: %(default)s)"
     )
-    parser.add_argument(
+    judge = parser.add_mutually_exclusive_group()
+    judge.add_argument(
+        "--artefact",
+        type=Path,
+        metavar="FOLDER",
+        help="what `scorer train` wrote (default: the model that ships)",
+    )
+    judge.add_argument(
         "--scorer",
         metavar="MODULE:FUNCTION",
-        help="from a list of prompts to numbers, higher for those that need the strong model (default: the gateway's)",
+        help="or a function from a list of prompts to numbers, higher for those that need the strong model",
     )
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="write diagrams as SVG and PNG")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -15,16 +15,18 @@ import msgspec
 
 from gateway.cli.table import print_table
 from gateway.errors import ConfigError
-from gateway.scoring.contract import Scorable, Scorer
+from gateway.scoring.calibration import sigmoid
+from gateway.scoring.contract import Scorable
 from gateway.scoring.evaluation_files import EvaluationError, EvaluationFile
-from gateway.scoring.lexical import LexicalScorer
 from gateway.scoring.prompt import prompt_of
+from policies.contract import Size
 
 if TYPE_CHECKING:
     from gateway.scoring.evaluation import Calibrated, Result
     from gateway.scoring.evaluation_data import Judge, Reading, Sides, Task
 
 _SEED = 0
+_PACKAGES = {"matplotlib": "train", "numpy": "train", "onnxruntime": "onnx-cpu", "pyarrow": "train"}
 _PARTS = (90, 95, 99)
 
 
@@ -34,9 +36,10 @@ def run(args: argparse.Namespace) -> int:
     except EvaluationError as exc:
         raise ConfigError(f"scorer evaluate: {exc}") from exc
     except ModuleNotFoundError as exc:
-        if exc.name not in ("matplotlib", "numpy", "pyarrow"):
+        if exc.name not in _PACKAGES:
             raise
-        raise ConfigError(f"scorer evaluate: needs {exc.name}: pip install 'weighbridge[train]'") from exc
+        extra = _PACKAGES[exc.name]
+        raise ConfigError(f"scorer evaluate: needs {exc.name}: pip install 'weighbridge[{extra}]'") from exc
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -44,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from gateway.scoring.evaluation import calibrated, results
 
-    judge = judge_of(args.scorer)
+    judge = judge_of(args.scorer, args.artefact)
     rng = np.random.default_rng(_SEED)
     read = {path: _read(path, args, judge) for path in args.files}
     tasks = _told_apart(read)
@@ -84,25 +87,34 @@ def _sides(file: EvaluationFile, weak: str | None, strong: str | None) -> "Sides
     return chosen
 
 
-def judge_of(target: str | None) -> "Judge":
-    return _by_scorer(LexicalScorer()) if target is None else _by_function(_loaded(target))
+def judge_of(target: str | None, artefact: Path | None = None) -> "Judge":
+    """A function's, or else an artefact's: the one that ships, if none is named."""
+    return _by_function(_loaded(target)) if target is not None else _by_artefact(artefact)
 
 
-def _by_scorer(scorer: Scorer) -> "Judge":
-    """Models that nobody has measured are taken for a small one, and the last for one in the cloud."""
+def _by_artefact(folder: Path | None) -> "Judge":
+    """Models that nobody has measured are taken for medium ones, and the last for one in the cloud."""
+    from gateway.scoring.artefact import SHIPPED
     from gateway.scoring.evaluation_data import Judged
+    from gateway.scoring.explain import open_explainer
+    from gateway.scoring.model import at
+
+    scorer = open_explainer(folder or SHIPPED).scorer
 
     def judge(prompts: Sequence[str], models: Sequence[str]) -> Judged:
-        known = [Scorable(id=model, size="small", model=model, upstream_model=model) for model in models[:-1]]
-        known.append(Scorable(id=models[-1], size="cloud", model=models[-1], upstream_model=models[-1]))
-        asked = [prompt_of({"messages": [{"role": "user", "content": prompt}]}) for prompt in prompts]
-        scores = scorer.score(asked, known)
-        return Judged(
-            [score.complexity for score in scores],
-            [[score.p_good[one.id] for one in known] for score in scores],
-        )
+        heads = [scorer.head(_scorable(model, "medium")) for model in models[:-1]]
+        heads.append(scorer.head(_scorable(models[-1], "cloud")))
+        views = [
+            scorer.view(prompt_of({"messages": [{"role": "user", "content": text}]})) for text in prompts
+        ]
+        p_good = [[sigmoid(at(view.levels, head.position) + head.shift) for head in heads] for view in views]
+        return Judged([view.need for view in views], p_good)
 
     return judge
+
+
+def _scorable(model: str, size: Size) -> Scorable:
+    return Scorable(id=model, size=size, model=model, upstream_model=model)
 
 
 def _by_function(function: Callable[[list[str]], Sequence[float]]) -> "Judge":

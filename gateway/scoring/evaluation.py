@@ -142,6 +142,7 @@ def _result(name: str, pair: Pair, scores: Floats, weight: Floats, areas: Floats
     curve = metrics.trade_off(scores[0], pair, weight)
     is_positive = metrics.needs_strong(pair)
     apgrs = [metrics.apgr(score, pair, weight) if not np.isnan(score).any() else _NAN for score in scores]
+    has_gap = not np.isnan(apgrs[3])
     is_weighted = bool(np.ptp(weight))
     return Result(
         name=name,
@@ -150,10 +151,10 @@ def _result(name: str, pair: Pair, scores: Floats, weight: Floats, areas: Floats
         strong=float(curve.quality[-1]),
         apgr=apgrs[0],
         apgr_of_quantiles=_NAN if is_weighted else metrics.apgr_of_quantiles(scores[0], pair),
-        cpt50=metrics.call_performance(curve, 0.5),
-        cpt80=metrics.call_performance(curve, 0.8),
-        **{f"needed{part}": metrics.share_needed(curve, part / 100 * curve.quality[-1]) for part in _PARTS},
-        **{f"saved{part}": metrics.saved(curve, part / 100) for part in _PARTS},
+        cpt50=metrics.call_performance(curve, 0.5) if has_gap else _NAN,
+        cpt80=metrics.call_performance(curve, 0.8) if has_gap else _NAN,
+        **{f"needed{part}": _needed(curve, part) if has_gap else _NAN for part in _PARTS},
+        **{f"saved{part}": metrics.saved(curve, part / 100) if has_gap else _NAN for part in _PARTS},
         auc=metrics.auc(scores[0], is_positive, weight),
         auc_within=_NAN
         if pair.category is None
@@ -164,6 +165,10 @@ def _result(name: str, pair: Pair, scores: Floats, weight: Floats, areas: Floats
         over_length=apgrs[0] - apgrs[1],
         **_intervals(areas),
     )
+
+
+def _needed(curve: metrics.TradeOff, part: int) -> float:
+    return metrics.share_needed(curve, part / 100 * float(curve.quality[-1]))
 
 
 def _intervals(areas: Floats) -> dict[str, float]:

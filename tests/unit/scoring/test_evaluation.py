@@ -90,6 +90,8 @@ def test_a_source_where_the_strong_model_is_no_better_counts_towards_no_mean(put
     )
 
     assert math.isnan(odd.apgr)
+    assert math.isnan(odd.cpt50)
+    assert math.isnan(odd.needed95)
     assert mean.apgr == pytest.approx((exam.apgr + chat.apgr) / 2)
     assert mean.prompts == 400
 
