@@ -113,6 +113,7 @@ def sources_of(data, base, encode):
         levels={"medium": columns(mmlu, "mixtral-8x7b"), "frontier": columns(mmlu, "gpt-4-1106")},
         kinds=["exam"] * len(mmlu["prompt"]),
         models=models(mmlu, ("mixtral-8x7b", "gpt-4-1106")),
+        alpha=300.0,
     )
     pro = read(data / "mmlu_pro.parquet")
     yield made(

@@ -103,7 +103,7 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
         return need, (trusted[:, :, None] * each).sum(axis=1), mix
 
 
-def fit(sources: Sequence[Source], *, gate_c: float = 0.01) -> Fitted:
+def fit(sources: Sequence[Source], *, gate_c: float = 1.0) -> Fitted:
     """Needs scikit-learn. `gate_c`: the inverse strength of regularisation of the mix."""
     picks = np.random.default_rng(0)
     sample = [picks.choice(len(one.features), min(700, len(one.features)), replace=False) for one in sources]
