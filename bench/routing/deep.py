@@ -205,9 +205,11 @@ def cost(encoder, runs=60):
 
 
 def encoded(encoder, texts_of, cache):
-    if cache and cache.is_file():
-        return dict(np.load(cache))
-    vectors = {name: encoder.many(texts) for name, texts in texts_of.items()}
+    kept = dict(np.load(cache)) if cache and cache.is_file() else {}
+    vectors = {
+        name: kept[name] if len(kept.get(name, ())) == len(texts) else encoder.many(texts)
+        for name, texts in texts_of.items()
+    }
     if cache:
         np.savez(cache, **vectors)
     return vectors
