@@ -1,6 +1,6 @@
 """What a cascade's signals are worth, a 7B or 8B model before a large one, at equal total cost.
 
-    python bench/routing/deferral.py --data FOLDER [--answers FOLDER] [--scorer module:function] [--boot 200]
+    python bench/routing/deferral.py --data FOLDER [--answers FOLDER] [--scorer module:function | kept-aside]
 
 FOLDER is that of apgr.py; mmlu_pro.parquet has a column `len:MODEL`, the answer's characters, beside each `s:MODEL`.
 --answers names a folder with the published answers, eval_results/model_outputs_*.zip of github.com/TIGER-AI-Lab/MMLU-Pro:
@@ -10,7 +10,8 @@ a wrong one do not, two wrong ones do with the probability --shared-error; and n
 Quality is the recovered share of the gap between the two models. Cost is all that is paid: the small model's answer, the
 second small model's where one is drawn, the frontier model's where it is asked; a router that looks at prompts alone pays
 the small or the large. The area is the mean recovered share over all budgets from the small model always to the large one
-always: without a cascade that is APGR. P(good) before the answer is the scorer's, fitted to 0..1 on the other subjects.
+always: without a cascade that is APGR. P(good) before the answer is the scorer's, fitted to 0..1 on the other subjects;
+--scorer kept-aside is the shipped recipe fitted without the source that is measured, which the shipped scorer has seen.
 "Spared": prompts whose answer could not be accepted at best, with all its signs good, go to the large model at once.
 """
 
@@ -33,6 +34,8 @@ from gateway.scoring.prompt import prompt_of
 class Pair(NamedTuple):
     title: str
     file: str
+    source: str
+    """By which name the shipped scorer's training knows it."""
     small: str
     large: str
     seconds: tuple[str, ...]
@@ -43,6 +46,7 @@ class Pair(NamedTuple):
 
 MMLU_PRO = Pair(
     "MMLU-Pro",
+    "mmlu_pro",
     "mmlu_pro",
     "Meta-Llama-3.1-8B-Instruct",
     "gemini-1.5-pro-002",
@@ -56,6 +60,7 @@ MMLU_PRO = Pair(
 LLMROUTER = Pair(
     "LLMRouter's nine tasks",
     "ulab_llmrouter",
+    "llmrouter",
     "mistral-7b-instruct-v0.3",
     "llama-3.1-nemotron-51b-instruct",
     ("llama-3.1-8b-instruct", "gemma-2-9b-it", "qwen2.5-7b-instruct"),
@@ -75,6 +80,24 @@ def needs_strong(prompts):
         sum(explain(prompt_of({"messages": [{"role": "user", "content": prompt}]})).values())
         for prompt in prompts
     ]
+
+
+def kept_aside(data, name):
+    """Needs of the source's prompts, by the shipped recipe fitted to the other sources."""
+    import splintr
+    from train_shipped import TOKENIZER, sources_of
+
+    from gateway.scoring.artefact import GRAPH, SHIPPED
+    from gateway.scoring.training.base import read_base
+    from gateway.scoring.training.fit import fit
+
+    encode = splintr.Tokenizer.from_pretrained(TOKENIZER).encode_flat
+    made = list(sources_of(data, read_base(SHIPPED / GRAPH), encode))
+    source, prompts, _ = next(one for one in made if one[0].name == name)
+    need, _, _ = fit([one for one, _, _ in made if one is not source]).predict(
+        source.meanings, source.features
+    )
+    return dict(zip(prompts, need, strict=True))
 
 
 def promises(np, score, right, folds):
@@ -244,21 +267,30 @@ class Task:
 class Bench:
     def __init__(self, np, pair, frame, texts, options):
         self.np, self.pair, self.frame, self.texts, self.options = np, pair, frame, texts, options
-        self.prompts = list(frame["prompt"])
+        self.prompts = frame["prompt"]
         self.rng = np.random.default_rng(0)
-        module, _, function = options.scorer.partition(":") if options.scorer else ("", "", "")
-        score = getattr(importlib.import_module(module), function) if module else needs_strong
-        self.score = np.array(score(self.prompts), dtype=float)
-        draws = self.rng.multinomial(len(frame), np.full(len(frame), 1 / len(frame)), size=options.boot)
-        self.counts = np.r_[np.ones((1, len(frame))), draws]
+        if options.scorer == "kept-aside":
+            needs = kept_aside(options.data, pair.source)
+            score = [needs[prompt] for prompt in self.prompts]
+        else:
+            module, _, function = (options.scorer or "").partition(":")
+            score = (getattr(importlib.import_module(module), function) if module else needs_strong)(
+                self.prompts
+            )
+        self.score = np.array(score, dtype=float)
+        self.lengths = np.array([len(prompt) for prompt in self.prompts], dtype=float)
+        draws = self.rng.multinomial(len(score), np.full(len(score), 1 / len(score)), size=options.boot)
+        self.counts = np.r_[np.ones((1, len(score))), draws]
         """The data as they are, and resamples of them."""
 
     def right(self, model):
-        return self.frame[f"s:{model}"].to_numpy(dtype=float)
+        return self.np.array(self.frame[f"s:{model}"], dtype=float)
 
     def chars(self, model):
-        told = self.frame.get(f"len:{model}")
-        return self.np.zeros(len(self.prompts)) if told is None else told.fillna(0).to_numpy(dtype=float)
+        np = self.np
+        return np.nan_to_num(
+            np.array(self.frame.get(f"len:{model}", np.zeros(len(self.prompts))), dtype=float)
+        )
 
     def signals(self, second, prior):
         small = self.pair.small
@@ -274,8 +306,7 @@ class Bench:
             share = 1.0 if model == self.pair.large else ratio
             return np.full(len(self.prompts), share / 2 if model == self.pair.tiny else share)
         each_in, each_out = PRICES["large" if model == self.pair.large else "small"]
-        asked = self.frame["prompt"].str.len().to_numpy(dtype=float)
-        return (each_in * asked + each_out * self.chars(model)) / 4
+        return (each_in * self.lengths + each_out * self.chars(model)) / 4
 
     def compare(self, folds, seconds):
         """P(good) by each kind of knowledge, and a function that gives the areas of a ratio, in rows of resamples."""
@@ -316,8 +347,7 @@ def report(np, bench, folds, title):
     seconds = (*pair.seconds, *([pair.tiny] if pair.tiny else []))
     p_good, areas = bench.compare(folds, seconds)
     print(f"\n### {title}\n\n| P(good) from | APGR by share | calibration error |\n|---|---|---|")
-    length = bench.frame["prompt"].str.len().to_numpy(dtype=float)
-    print(f"| the prompt's length | {bench.apgr(-length):.3f} | |")
+    print(f"| the prompt's length | {bench.apgr(-bench.lengths):.3f} | |")
     for name in p_good:
         label = {"prompt": "the prompt", "own": "and the answer's own signs"}.get(name, f"and {name}")
         print(f"| {label} | {bench.apgr(p_good[name]):.3f} | {bench.calibration(p_good[name]):.3f} |")
@@ -370,25 +400,27 @@ def main():
     options = parser.parse_args()
     try:
         import numpy as np
-        import pandas as pd
+        from pyarrow import parquet
     except ImportError as exc:
-        print(f"skipped: {exc.name} is not installed (pip install pandas pyarrow)")
+        print(f"skipped: {exc.name} is not installed (pip install numpy pyarrow)")
         return
     for pair in (MMLU_PRO, LLMROUTER):
         path = options.data / f"{pair.file}.parquet"
         if not path.is_file():
             print(f"skipped: there is no {path.name} in {options.data}")
             continue
-        frame = pd.read_parquet(path)
-        frame = frame[frame[f"s:{pair.large}"].notna()].reset_index(drop=True)
+        table = parquet.read_table(path)
+        frame = table.filter(table[f"s:{pair.large}"].is_valid()).to_pydict()
         models = (pair.small, *pair.seconds, pair.tiny)
         has_texts = options.answers is not None and pair is MMLU_PRO
-        texts = published(options.answers, models, list(frame["id"])) if has_texts else None
+        texts = published(options.answers, models, frame["id"]) if has_texts else None
         kind = "published answers" if texts else f"simulated agreement, shared error {options.shared_error:g}"
-        print(f"\n## {pair.title}\n\n{len(frame):,} prompts, {kind}, scorer {options.scorer or 'lexical'}")
+        print(
+            f"\n## {pair.title}\n\n{len(frame['id']):,} prompts, {kind}, scorer {options.scorer or 'lexical'}"
+        )
         bench = Bench(np, pair, frame, texts, options)
-        report(np, bench, frame["category"].to_numpy(), "Each subject by the others")
-        report(np, bench, np.random.default_rng(1).integers(0, 10, len(frame)), "Ten random parts")
+        report(np, bench, np.array(frame["category"]), "Each subject by the others")
+        report(np, bench, np.random.default_rng(1).integers(0, 10, len(bench.prompts)), "Ten random parts")
 
 
 if __name__ == "__main__":
