@@ -43,6 +43,16 @@ standard deviations from its mean. The interval is about how often such prompts 
 prompts tell it, not about one answer.
 """
 
+_TRAIN_EXAMPLES = """\
+examples:
+  weighbridge scorer train --data answers.parquet --level small=small --level large=frontier --out scorer-1
+  weighbridge scorer train --data a.csv b.jsonl --from-ledger --out scorer-2 --name support
+The files are those of `weighbridge scorer evaluate`. Each source in them becomes one more expert beside those of the
+base, and each model gets a head. A model stands at the level that you say, else at that of its name, if the base knows
+it, else where its mean score puts it beside the others. The ledger's outcomes hold no prompts: they move heads alone.
+It writes a folder with a card and prints what was measured on prompts kept aside. Look at `trained` beside `base`.
+"""
+
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """An action of the group is a function like those below, which adds its parser and sets `run`."""
@@ -51,6 +61,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     _outcomes(actions)
     _import(actions)
     _evaluate(actions)
+    _train(actions)
     _explain(actions)
 
 
@@ -162,5 +173,44 @@ def _explain(actions: "Commands[argparse.ArgumentParser]") -> None:
         from gateway.cli import scorer_explain
 
         return scorer_explain.run(args)
+
+    parser.set_defaults(run=run)
+
+
+def _train(actions: "Commands[argparse.ArgumentParser]") -> None:
+    parser = command(actions, "train", "Fit the scorer to your own traffic, into a folder.", _TRAIN_EXAMPLES)
+    config_option(parser)
+    parser.add_argument(
+        "--data", nargs="+", type=Path, default=[], metavar="FILE", help="Parquet, CSV or JSON lines"
+    )
+    parser.add_argument(
+        "--from-ledger", action="store_true", help="learn from the outcomes in the database, too"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new one")
+    parser.add_argument(
+        "--base", type=Path, metavar="FOLDER", help="what it is trained on top of (default: what ships)"
+    )
+    parser.add_argument("--name", default="", help="its version begins with it (default: the day)")
+    parser.add_argument(
+        "--level",
+        action="append",
+        default=[],
+        metavar="MODEL=LEVEL",
+        help="how strong a model is: small (1 to 3 billion parameters), medium (7 to 9), large (about 70), frontier",
+    )
+    parser.add_argument(
+        "--by", default="source", metavar="COLUMN", help="an expert for each (default: %(default)s)"
+    )
+    parser.add_argument("--licence", default="", metavar="TEXT", help="of the data, for the card")
+    parser.add_argument("--keep-texts", action="store_true", help="keep how prompts begin, for `explain`")
+    parser.add_argument(
+        "--boot", type=int, default=500, metavar="N", help="resamples for intervals (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def run(args: argparse.Namespace) -> int:
+        from gateway.cli import scorer_train
+
+        return scorer_train.run(args)
 
     parser.set_defaults(run=run)

@@ -84,14 +84,14 @@ def trade_off_diagram(pair: Pair, scores: Sequence[tuple[str, Floats]], title: s
         return figure
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """As SVG and as PNG; the name loses what a file's may not hold."""
+def save(figure: Figure, folder: Path, name: str, kinds: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """The name loses what a file's may not hold."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "diagram"
-    paths = [folder / f"{stem}.svg", folder / f"{stem}.png"]
+    paths = [folder / f"{stem}.{kind}" for kind in kinds]
     with mpl.rc_context(_STYLE):
-        figure.savefig(paths[0], metadata={"Date": None})
-        figure.savefig(paths[1], dpi=_DPI)
+        for path in paths:
+            figure.savefig(path, dpi=_DPI, metadata={"Date": None} if path.suffix == ".svg" else None)
     return paths
 
 

@@ -1,8 +1,8 @@
-"""From sources to a folder that the gateway loads: heads, graph, manifest, and what explanations need."""
+"""From sources to a folder that the gateway loads: heads, graph, manifest, and what explanations and later trainings need."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,10 +22,27 @@ from gateway.scoring.artefact import (
 from gateway.scoring.training.base import Base
 from gateway.scoring.training.fit import Fitted, Source, fit, fit_head
 from gateway.scoring.training.graph import write_graph
+from gateway.scoring.training.store import (
+    Memory,
+    Neighbours,
+    neighbours_of,
+    remember,
+    write_heads,
+    write_neighbours,
+)
 
 _STEPS = 101
-_SHOWN = 160
-"""Characters of a prompt that a neighbour shows."""
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """All of an artefact, not yet written."""
+
+    base: Base
+    fitted: Fitted
+    memory: Memory
+    neighbours: tuple[Neighbours, ...]
+    manifest: Manifest
+    """Without a version and without files."""
 
 
 def build(
@@ -37,18 +54,14 @@ def build(
     tokenizer: str,
     created: str,
     reference: str,
-) -> Fitted:
+) -> Manifest:
     """`reference` names the source whose prompts stand for ordinary traffic."""
     fitted = fit(sources)
-    out.mkdir(parents=True, exist_ok=True)
-    write_graph(base, fitted, out / GRAPH)
-    _write_heads(fitted, sources, out / HEADS)
-    _write_neighbours(sources, texts, out / NEIGHBOURS)
     traffic = next(source for source in sources if source.name == reference)
     need, levels, _ = fitted.predict(traffic.meanings, traffic.features)
     manifest = Manifest(
         format=FORMAT,
-        version=f"{created}-{digest(out / GRAPH)[:8]}",
+        version="",
         created=created,
         tokenizer=tokenizer,
         sources=fitted.sources,
@@ -57,34 +70,39 @@ def build(
         spread=round(float(need.std()), 6),
         level_means=tuple(round(float(mean), 4) for mean in np.log(levels / (1 - levels)).mean(axis=0)),
         models=_models(sources),
-        files={name: digest(out / name) for name in (GRAPH, HEADS, NEIGHBOURS)},
+        files={},
+    )
+    made = Made(
+        base=base,
+        fitted=fitted,
+        memory=remember(fitted, sources),
+        neighbours=(neighbours_of(sources, texts),),
+        manifest=manifest,
+    )
+    return write(made, out)
+
+
+def write(made: Made, out: Path, name: str = "") -> Manifest:
+    """The same content gets the same version, which begins with the name or else with the day."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_graph(made.base, made.fitted, out / GRAPH)
+    write_heads(made.fitted, made.memory, out / HEADS)
+    write_neighbours(made.neighbours, out / NEIGHBOURS)
+    content = hashlib.sha256((out / GRAPH).read_bytes() + msgspec.json.encode(made.manifest.models))
+    manifest = msgspec.structs.replace(
+        made.manifest,
+        version=f"{name or made.manifest.created[:10]}-{content.hexdigest()[:8]}",
+        files={file: digest(out / file) for file in (GRAPH, HEADS, NEIGHBOURS)},
     )
     (out / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
-    return fitted
+    return manifest
 
 
-def _models(sources: Sequence[Source]) -> dict[str, Head]:
-    """Each model's head from predictions of its prompts by experts that had not seen them."""
-    heads: dict[str, Head] = {}
-    for at, source in enumerate(sources):
-        if not source.models:
-            continue
-        levels = _unseen(sources, at)
-        for name, scores in source.models.items():
-            heads[name] = fit_head(levels, scores)
-    return heads
-
-
-def _unseen(sources: Sequence[Source], at: int, folds: int = 3) -> npt.NDArray[np.float32]:
-    source = sources[at]
-    fold = np.random.default_rng(0).integers(0, folds, len(source.kinds))
-    levels = np.zeros((len(source.kinds), len(LEVELS)), np.float32)
-    for number in range(folds):
-        others = [part(one, fold != number) if one is source else one for one in sources]
-        seen = fit(others)
-        held = fold == number
-        levels[held] = seen.predict(source.meanings[held], source.features[held])[1]
-    return levels
+def heads_of(
+    models: Mapping[str, npt.NDArray[np.float64]], levels: npt.NDArray[np.float32]
+) -> dict[str, Head]:
+    """`levels`: P(good) of the same prompts by experts that had not seen them."""
+    return {name: fit_head(levels, scores) for name, scores in models.items()}
 
 
 def part(source: Source, rows: npt.NDArray[np.bool_]) -> Source:
@@ -99,30 +117,21 @@ def part(source: Source, rows: npt.NDArray[np.bool_]) -> Source:
     )
 
 
-def _write_heads(fitted: Fitted, sources: Sequence[Source], path: Path) -> None:
-    """The weights once more, for explanations, and how sure each expert is: its posterior covariance, as a factor."""
-    arrays: dict[str, Any] = {
-        name: value
-        for name in fitted.__struct_fields__
-        if isinstance(value := getattr(fitted, name), np.ndarray | float)
-    }
-    for source in sources:
-        x = fitted.standardised(source.meanings, source.features)[:, :-1].astype(np.float64)
-        precision = x.T @ x + source.alpha * np.eye(x.shape[1])
-        residual = float(np.var(source.levels["medium"]))
-        arrays[f"sure_{source.name}"] = np.linalg.cholesky(np.linalg.inv(precision) * residual).astype(
-            np.float16
-        )
-    np.savez_compressed(path, **arrays)
+def _models(sources: Sequence[Source]) -> dict[str, Head]:
+    heads: dict[str, Head] = {}
+    for at, source in enumerate(sources):
+        if source.models:
+            heads |= heads_of(source.models, _unseen(sources, at))
+    return heads
 
 
-def _write_neighbours(sources: Sequence[Source], texts: Sequence[Sequence[str]], path: Path) -> None:
-    meanings = np.concatenate([source.meanings for source in sources])
-    np.savez_compressed(
-        path,
-        meanings=np.round(meanings * 127).astype(np.int8),
-        source=np.concatenate([np.full(len(one.kinds), at, np.uint8) for at, one in enumerate(sources)]),
-        medium=np.concatenate([one.levels["medium"] for one in sources]).astype(np.float16),
-        frontier=np.concatenate([one.levels["frontier"] for one in sources]).astype(np.float16),
-        texts=np.array([" ".join(text[: 2 * _SHOWN].split())[:_SHOWN] for those in texts for text in those]),
-    )
+def _unseen(sources: Sequence[Source], at: int, folds: int = 3) -> npt.NDArray[np.float32]:
+    source = sources[at]
+    fold = np.random.default_rng(0).integers(0, folds, len(source.kinds))
+    levels = np.zeros((len(source.kinds), len(LEVELS)), np.float32)
+    for number in range(folds):
+        others = [part(one, fold != number) if one is source else one for one in sources]
+        seen = fit(others)
+        held = fold == number
+        levels[held] = seen.predict(source.meanings[held], source.features[held])[1]
+    return levels

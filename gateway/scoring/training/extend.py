@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.scoring.training.design import Matrix
-from gateway.scoring.training.fit import SPREAD, Fitted, Source, Vector, all_levels, ridge
+from gateway.scoring.training.fit import SPREAD, Fitted, Source, Vector, all_levels
 from gateway.scoring.training.store import Memory
 
 _CLOSE = 30.0
@@ -22,7 +22,7 @@ together."""
 
 
 def extend(fitted: Fitted, memory: Memory, sources: Sequence[Source]) -> Fitted:
-    """Needs scikit-learn, and scipy with it."""
+    """Needs scipy."""
     rows = [fitted.standardised(one.meanings, one.features) for one in sources]
     experts = [_expert(fitted, one, x) for one, x in zip(sources, rows, strict=True)]
     return msgspec.structs.replace(
@@ -47,8 +47,17 @@ def _expert(fitted: Fitted, source: Source, x: Matrix) -> tuple[Vector, list[Vec
 
 def _departed(x: Matrix, known: npt.ArrayLike, measured: Vector, alpha: float) -> Vector:
     """What is known, as a line, and what the measurements are off it."""
-    start = ridge(x, np.asarray(known, np.float64), _CLOSE)
-    return start + ridge(x, measured - x @ start, alpha)
+    start = _ridge(x, np.asarray(known, np.float64), _CLOSE)
+    return start + _ridge(x, measured - x @ start, alpha)
+
+
+def _ridge(x: Matrix, y: Vector, alpha: float) -> Vector:
+    """The constant goes free."""
+    wide = x[:, :-1].astype(np.float64)
+    middle = wide.mean(axis=0)
+    centred = wide - middle
+    weights = np.linalg.solve(centred.T @ centred + alpha * np.eye(wide.shape[1]), centred.T @ (y - y.mean()))
+    return np.append(weights, y.mean() - middle @ weights)
 
 
 def _gates(fitted: Fitted, memory: Memory, rows: Sequence[Matrix]) -> Matrix:

@@ -130,10 +130,10 @@ def fit(sources: Sequence[Source], *, gate_c: float = 1.0) -> Fitted:
     need, levels = [], []
     for one, x in zip(sources, rows, strict=True):
         target = one.target()
-        weights = ridge(x, target, one.alpha) * (SPREAD / float(target.std()))
+        weights = _ridge(x, target, one.alpha) * (SPREAD / float(target.std()))
         weights[-1] += offsets[one.name] - SPREAD * float(target.mean() / target.std())
         need.append(weights)
-        levels.append([ridge(x, p, one.alpha) for p in all_levels(one.levels)])
+        levels.append([_ridge(x, p, one.alpha) for p in all_levels(one.levels)])
     return msgspec.structs.replace(
         frame,
         need=np.array(need, np.float32),
@@ -157,7 +157,9 @@ def fit_head(levels: Matrix, scores: Vector) -> Head:
         for _ in range(25):
             p = 1 / (1 + np.exp(-(base + shift)))
             # A normal prior of one logit keeps small samples near their level.
-            shift += float(((scores - p).sum() - shift) / ((p * (1 - p)).sum() + 1))
+            step = float(((scores - p).sum() - shift) / ((p * (1 - p)).sum() + 1))
+            # Where all is nearly certain the curve is so flat that a whole step would leap over the answer.
+            shift += min(max(step, -1.0), 1.0)
         p = np.clip(1 / (1 + np.exp(-(base + shift))), 1e-6, 1 - 1e-6)
         loss = -float((scores * np.log(p) + (1 - scores) * np.log(1 - p)).sum()) + shift * shift / 2
         if best is None or loss < best[0]:
@@ -178,7 +180,7 @@ def at_position(logits: Matrix, position: float) -> Matrix:
     return logits[:, low] * (1 - share) + logits[:, low + 1] * share
 
 
-def ridge(x: Matrix, y: Vector, alpha: float) -> Vector:
+def _ridge(x: Matrix, y: Vector, alpha: float) -> Vector:
     from sklearn.linear_model import Ridge
 
     model = Ridge(alpha=alpha).fit(x[:, :-1], y)

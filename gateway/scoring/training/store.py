@@ -32,6 +32,9 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     sure: Mapping[str, npt.NDArray[np.float16]]
     """[d, d] A factor of the posterior covariance of its expert's weights at the medium level."""
 
+    def joined(self, other: "Memory") -> "Memory":
+        return Memory(rows={**self.rows, **other.rows}, sure={**self.sure, **other.sure})
+
     def sample(self, source: str) -> Matrix:
         """As `Fitted.standardised` made it, but for rounding."""
         rows = self.rows[source].astype(np.float32) * _STEP
@@ -84,13 +87,11 @@ def write_heads(fitted: Fitted, memory: Memory, path: Path) -> None:
 
 
 def write_neighbours(neighbours: Sequence[Neighbours], path: Path) -> None:
-    np.savez_compressed(
-        path,
-        **{
-            name: np.concatenate([getattr(one, name) for one in neighbours])
-            for name in Neighbours.__struct_fields__
-        },
-    )
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name) for one in neighbours])
+        for name in Neighbours.__struct_fields__
+    }
+    np.savez_compressed(path, **arrays)
 
 
 def read_heads(folder: Path, manifest: Manifest) -> tuple[Fitted, Memory]:
