@@ -14,9 +14,9 @@ import splintr
 from gateway.errors import ConfigError
 from gateway.scoring.artefact import HEADS, LEVELS, NEIGHBOURS, Artefact, digest, load
 from gateway.scoring.contract import Prompt, Scorable
+from gateway.scoring.essence import essence
 from gateway.scoring.features import STRUCTURE, Inputs
-from gateway.scoring.model import GraphScorer, View, at, whole_and_rests
-from gateway.scoring.robust import essence
+from gateway.scoring.model import GraphScorer, View, at, whole_and_runs
 from gateway.scoring.training.design import FEATURES
 from gateway.scoring.training.fit import CAP
 
@@ -134,7 +134,7 @@ class Explainer:
     def explain(self, prompt: Prompt, candidates: Sequence[Scorable]) -> Explanation:
         """Raises ConfigError if a file of the artefact is missing or damaged."""
         heads, manifest = self._heads, self.artefact.manifest
-        inputs = whole_and_rests(prompt, self._tokenizer.encode_flat)
+        inputs, _ = whole_and_runs(prompt, self._tokenizer.encode_flat)
         need, kinds, mix, meaning, features = (out[0] for out in self.scorer.run(inputs, _OUTPUTS))
         view = self.scorer.view(prompt)
         centred = (meaning - heads.meaning_mean) / heads.meaning_scale

@@ -10,8 +10,9 @@ import numpy as np
 
 from gateway.scoring.artefact import LEVELS, Artefact, Head
 from gateway.scoring.contract import Prompt, Scorable
+from gateway.scoring.essence import essence
 from gateway.scoring.features import Encode, Floats, Inputs, Row, assembled, context_of, ends, structure_of
-from gateway.scoring.robust import SLACK, cuts, essence, settled
+from gateway.scoring.robust import parts, runs, settled
 from gateway.values import Score
 from policies.contract import Size
 
@@ -50,7 +51,6 @@ class GraphScorer:
         self._quantiles = np.array(artefact.manifest.quantiles)
         # Neither 0 nor 1: something may always be easier or harder than all that was seen.
         self._shares = np.linspace(0.005, 0.995, len(self._quantiles))
-        self._slack = SLACK * artefact.manifest.spread
         self._heads = {normal(name): head for name, head in artefact.manifest.models.items()}
         self._found: dict[Scorable, Head] = {}
 
@@ -60,10 +60,12 @@ class GraphScorer:
 
     def view(self, prompt: Prompt) -> View:
         """A part of the prompt alone, such as a gadget at its end, raises the need by no more than a bound."""
-        need, levels, kinds, known = self.run(whole_and_rests(prompt, self._encode))
-        kept = settled(float(need[0]), need[1:].tolist(), self._slack)
+        inputs, rooms = whole_and_runs(prompt, self._encode)
+        need, levels, kinds, known = self.run(inputs)
+        spread = self._manifest.spread
+        kept = settled(float(need[0]), need[1:].tolist(), [room * spread for room in rooms])
         # What was taken off the need is taken off the difficulty too: logits of all levels move alike.
-        relief = (float(need[0]) - kept) / self._manifest.spread
+        relief = (float(need[0]) - kept) / spread
         logits = np.log(levels[0] / (1 - levels[0])) + relief
         return View(
             need=kept,
@@ -98,28 +100,22 @@ class GraphScorer:
         return Head(position=position, shift=shift, prompts=0, accuracy=candidate.p_good or 0.0)
 
 
-def whole_and_rests(prompt: Prompt, encode: Encode) -> Inputs:
-    """The prompt without what is no part of the question; then the same without its first part, its last, and both."""
-    text = ends(essence(prompt.user))
-    places = cuts(text)
-    first, last = places or (0, len(text))
+def whole_and_runs(prompt: Prompt, encode: Encode) -> tuple[Inputs, list[float]]:
+    """The prompt without what is no part of the question, then each of its runs; and the room above each run."""
+    of_user = parts(ends(essence(prompt.user)))
     around = context_of(prompt)
-    texts = [text[:first], text[first:last], text[last:], *(part for part, _ in around)]
-    shares = {3 + at: share for at, (_, share) in enumerate(around)}
-    kept = [(0, 1, 2), (1, 2), (0, 1), (1,)] if places else [(0, 1, 2)]
-    if places and first == last:
-        kept = [(0, 2), (2,), (0,)]
+    shares = {len(of_user) + at: share for at, (_, share) in enumerate(around)}
+    found = runs(of_user)
     rows = [
         Row(
-            shares={**dict.fromkeys(parts, 1.0), **shares},
-            opens=next((part for part in parts if texts[part]), parts[0]),
-            structure=structure_of(
-                msgspec.structs.replace(prompt, user="".join(texts[part] for part in parts))
-            ),
+            shares={**dict.fromkeys(range(start, stop), 1.0), **shares},
+            opens=start,
+            structure=structure_of(msgspec.structs.replace(prompt, user="".join(of_user[start:stop]))),
         )
-        for parts in kept
+        for start, stop in ((0, len(of_user)), *((run.start, run.stop) for run in found))
     ]
-    return assembled(texts, rows, encode)
+    texts = [*of_user, *(text for text, _ in around)]
+    return assembled(texts, rows, encode), [run.room for run in found]
 
 
 def at(levels: Sequence[float], position: float) -> float:

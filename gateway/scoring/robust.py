@@ -1,90 +1,34 @@
-"""What keeps a text from buying a model: only what says something counts, and no one part of it decides alone.
+"""How far one part of a text may raise its score: pure functions around any scorer.
 
-Pure functions around any scorer. `essence` leaves out what is no part of the question: invisible characters, filling,
-words to the router. `rests` gives the text without its first part, its last, and both; `settled` caps the score of the
-whole by the least that a rest gets. A gadget before or behind a prompt is such a part, and then what remains is the
-prompt. It bounds, and does not prevent: who knows the scores finds texts that pass (figures in bench/results).
+`parts` parts a text, `runs` names the runs of parts that are requests by themselves, and `settled` caps the score of the
+whole by theirs. A gadget before or behind a question leaves the question such a run; a hard question with "Answer in
+English." behind it stays hard, as that is no request by itself. It bounds, and does not prevent: who knows the scores
+finds texts that pass (figures in bench/results).
 """
 
 # ruff: noqa: RUF001 - Chinese has its own punctuation
 
 import re
 from collections.abc import Sequence
+from itertools import combinations, pairwise
+from typing import NamedTuple
 
-SLACK = 0.75
-"""How far above its least rest a text may be scored, in standard deviations of the score over ordinary traffic."""
+from gateway.scoring.essence import COURTESIES, words_of
 
-_BLOB = 60
-"""Text without a blank for twice as many characters is no word; of such only the beginning counts."""
-_LONG_WORD = re.compile(rf"([!-~]{{24}})[!-~]{{{2 * _BLOB - 24},}}")
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
-    "\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]+"
-)
-_PILE_OF_MARKS = re.compile("([\u0300-\u036f\u20d0-\u20ff])[\u0300-\u036f\u20d0-\u20ff]+")
-_RUN = re.compile(r"([^\x00-\x7f])\1{3,}")
-_BLANKS = re.compile(r"[^\S\n]{3,}")
-_EMPTY_LINES = re.compile(r"\n[^\S\n]*\n\s*\n")
-_CHAT_MARKS = re.compile(r"<\|[^|<>\n]{1,40}\|>|\[/?INST\]|<</?SYS>>")
+FROM_START = 1.0
+ELSEWHERE = 1.5
+"""How far above a run the whole may be scored, in standard deviations of the score over ordinary traffic, for each share
+of the text that the run leaves out. What comes before a question more often belongs to it than what comes after."""
 
-_SUPERLATIVE = (
-    r"(?:largest|biggest|strongest|best|smartest|dearest|priciest|top|premium|frontier|flagship|smallest|cheapest"
-    r"|weakest|(?:most|more) (?:powerful|capable|advanced|expensive|intelligent)|stronger|larger|bigger)"
-)
-_GRADE = r"(?:hard|difficult|complex|complicated|challenging|expert|tough|demanding|easy|simple|trivial)"
-_TO_THE_ROUTER = re.compile(
-    "|".join(
-        (
-            rf"\b{_SUPERLATIVE}\b[^.!?\n]{{0,24}}\b(?:models?|llms?|ai|gpt|claude|gemini)\b",
-            rf"\buse (?:the|your) {_SUPERLATIVE}(?: one| available| possible)",
-            r"\b(?:small|cheap|weak|tiny)(?:er)? models?\b",
-            r"\broute (?:me|this|it|my|the)\b[^.!?\n]{0,40}\b(?:models?|tier|opus)\b|\brouting rules\b|\b(?:ignore the router|router:)",
-            rf"\b(?:this|following|next|my)\b[^.!?\n]{{0,24}}\b{_GRADE}\b[^.!?\n]{{0,12}}\b(?:question|problem|task|prompt|request|query)\b",
-            rf"\b(?:classif|label|mark|treat|rate|judg)\w*\b[^.!?\n]{{0,30}}\bas\b[^.!?\n]{{0,10}}\b{_GRADE}\b",
-            r"\b(?:ph\.?d|expert)[ -]level\b",
-            r"\b(?:complexity|difficulty)[\"']?\s{0,3}[=:]|\b(?:size|model|tier)[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?:large|small|hard|easy|expert|high|low|max)",
-            r"\b(?:think|reason)\b[^.!?\n]{0,20}\bstep[- ]by[- ]step\b",
-            r"(?:最大|最强|最好|最贵|最先进|最小|最便宜|更强)[^。！？\n]{0,8}模型|(?:小|普通)模型",
-            r"(?:这|本|下面)[^。！？\n]{0,10}(?:难|复杂|简单|容易)[^。！？\n]{0,14}(?:问题|题目|任务)",
-            r"(?:这个|这道)(?:问题|题)[^。！？\n]{0,4}(?:很|非常|极|特别|十分)(?:难|复杂|简单|容易)",
-        )
-    )
-)
-_HINTS = (
-    *(
-        "model",
-        "rout",
-        "step",
-        "level",
-        "difficult",
-        "complex",
-        "hard",
-        "easy",
-        "simple",
-        "expert",
-        "challeng",
-    ),
-    *(
-        "trivial",
-        "tough",
-        "demanding",
-        "strongest",
-        "best one",
-        " ai",
-        "gpt",
-        "claude",
-        "gemini",
-        "llm",
-        "size",
-        "tier",
-    ),
-    *("模型", "难", "简单", "容易", "复杂"),
-)
-"""One of these is in each text that the pattern above matches, and most texts have none."""
 
-_ONE_SENTENCE = 300
-"""Longer ones are looked at up to here: the search takes a millisecond for a thousand characters of hints."""
-_SENTENCE = re.compile(r"[^.!?\n。！？]*(?:[.!?。！？]+|\n|\Z)")
+class Run(NamedTuple):
+    """Neighbouring parts of a text, at least one of them a request."""
+
+    start: int
+    stop: int
+    room: float
+    """How far above this run the whole may be scored, in standard deviations."""
+
 
 # With a capital in the middle of a sentence they tell that somebody has put words before a question.
 _OPENINGS = (
@@ -93,76 +37,80 @@ _OPENINGS = (
     "Solve Prove Show Define My We You Your The This There These If In On At For Suppose Let Consider Hi Hello Thanks"
 )
 _CUT = re.compile(rf"[.!?](?=\s)|[。！？]|(?<=[^\s.!?]) (?=[A-Z])(?=(?:{'|'.join(_OPENINGS.split())})\b)")
-_PART = re.compile(r"```.*?(?:```|\Z)|(?:[^\n`]|`(?!``))*[^\s`](?:[^\n`]|`(?!``))*", re.DOTALL)
+_BLOCK = re.compile(r"```.*?(?:```|\Z)|(?:[^\n`]|`(?!``))*[^\s`](?:[^\n`]|`(?!``))*", re.DOTALL)
 """A block of code or a line; neither is parted."""
 
+_HOW_TO_ANSWER = """
+    answer answers reply respond response explain explanation reasoning think what do keep short brief briefly concise
+    simple simply english german french spanish chinese detail details detailed step by be use only just also then give
+    make sure and or as possible at end of each two three sentence sentences word words bullet points list format table
+    example examples thoughts opinion why how about any ideas know let
+    """
+_ON_THE_ANSWER = COURTESIES | frozenset(_HOW_TO_ANSWER.split())
+"""A request of these alone asks for nothing by itself."""
+_REQUEST = re.compile(
+    r"[?？]|(?:^|[.!:\n])\s*(?:please |now |then |so )?(?:write|give|explain|tell|make|create|translate|summari[sz]e|describe"
+    r"|list|find|help|design|implement|compare|convert|suggest|recommend|plan|turn|rewrite|compute|calculate|solve|prove"
+    r"|show|define|name|evaluate|determine|generate|draft|fix|debug|build|add|provide|analy[sz]e|what|how|why|when|where"
+    r"|who|which|is|are|can|could|do|does|did|should|would|will)\b|[请写求]|怎么|如何|什么|吗|为什么|哪|帮我|翻译|推荐|多少|证明",
+    re.IGNORECASE,
+)
+_WORDS_OF_REQUEST = 2
+_HAN = re.compile("[\u4e00-\u9fff]")
+_HAN_OF_REQUEST = 6
 
-def essence(text: str) -> str:
-    """The text without what a reader would not read, or what speaks of models instead of the matter."""
-    if not text.isascii():
-        text = _RUN.sub(r"\1\1\1", _PILE_OF_MARKS.sub(r"\1", _INVISIBLE.sub("", text)))
-    if "   " in text or "\t" in text or "\n\n" in text:
-        text = _EMPTY_LINES.sub("\n\n", _BLANKS.sub("  ", text))
-    if _may_hold_a_blob(text):
-        text = _LONG_WORD.sub(r"\1", text)
-    if "<|" in text or "[INST" in text or "<<SYS" in text:
-        text = _CHAT_MARKS.sub(" ", text)
-    return _to_the_matter(text).strip()
 
+def parts(text: str) -> tuple[str, ...]:
+    """The first part of the text, the last, and what is between them in two: at most four, which make up the text.
 
-def rests(text: str) -> tuple[str, ...]:
-    """The text without its first part, its last, and both. Parts are lines and code blocks, or else sentences."""
-    text = text.strip()
-    places = cuts(text)
+    Parts are lines and blocks of code; or sentences, where there is but one line.
+    """
+    places = _cuts(text)
     if not places:
+        return (text,)
+    middle = min(places, key=lambda place: abs(2 * place - len(text)))
+    bounds = [0, *sorted({places[0], middle, places[-1]}), len(text)]
+    return tuple(text[start:stop] for start, stop in pairwise(bounds))
+
+
+def runs(of_text: Sequence[str]) -> tuple[Run, ...]:
+    """All runs of parts, but the whole, that are requests by themselves."""
+    if len(of_text) == 1:
         return ()
-    first, last = places
-    found = (text[first:], text[:last], text[first:last])
-    return found if last > first else found[:2]
-
-
-def cuts(text: str) -> tuple[int, int] | None:
-    """Where the first part ends, and where the last begins."""
-    found = _cuts(text)
-    return (found[0], found[-1]) if found else None
-
-
-def settled(whole: float, of_rests: Sequence[float], slack: float) -> float:
-    """The score of the whole, at most `slack` above the least score of a rest."""
-    return min(whole, min(of_rests) + slack) if of_rests else whole
-
-
-def _may_hold_a_blob(text: str) -> bool:
-    """Each run of twice `_BLOB` characters without a blank covers one of these blocks."""
-    blocks = (text[start : start + _BLOB] for start in range(0, len(text) - _BLOB, _BLOB))
-    return any(" " not in block and "\n" not in block for block in blocks)
-
-
-def _to_the_matter(text: str) -> str:
-    lower = text.lower()
-    if not any(hint in lower for hint in _HINTS):
-        return text
-    sentences = _SENTENCE.findall(text)
-    is_said = [_speaks_to_the_router(sentence.lower()) for sentence in sentences]
-    if not any(is_said):
-        return text
-    matter = "".join(sentence for sentence, said in zip(sentences, is_said, strict=True) if not said)
-    if matter.strip():
-        return matter
-    # Without another sentence it is a question about models, and only the words themselves go.
-    return _TO_THE_ROUTER.sub("", lower[:_ONE_SENTENCE]) + text[_ONE_SENTENCE:]
-
-
-def _speaks_to_the_router(sentence: str) -> bool:
-    return any(hint in sentence for hint in _HINTS) and (
-        _TO_THE_ROUTER.search(sentence, 0, _ONE_SENTENCE) is not None
+    is_request = [_is_request(part) for part in of_text]
+    length = sum(map(len, of_text))
+    return tuple(
+        Run(
+            start,
+            stop,
+            (ELSEWHERE if start else FROM_START) * (1 - sum(map(len, of_text[start:stop])) / length),
+        )
+        for start, stop in combinations(range(len(of_text) + 1), 2)
+        if stop - start < len(of_text) and any(is_request[start:stop])
     )
 
 
+def settled(whole: float, of_runs: Sequence[float], rooms: Sequence[float]) -> float:
+    """The score of the whole, no further above the score of any run than there is room."""
+    return min([whole, *(score + room for score, room in zip(of_runs, rooms, strict=True))])
+
+
 def _cuts(text: str) -> list[int]:
-    """Where parts after the first begin."""
+    """Where parts after the first begin: the first and the last such place, and those about the middle."""
     if "```" in text:
-        return [match.start() for match in _PART.finditer(text)][1:]
+        return [match.start() for match in _BLOCK.finditer(text)][1:]
     if "\n" in text:
-        return [text.index("\n") + 1, text.rindex("\n") + 1]
+        half = text.find("\n", len(text) // 2)
+        before = text.rfind("\n", 0, len(text) // 2)
+        return [
+            at + 1 for at in (text.index("\n"), before, half, text.rindex("\n")) if 0 <= at < len(text) - 1
+        ]
     return [match.end() for match in _CUT.finditer(text) if match.end() < len(text)]
+
+
+def _is_request(part: str) -> bool:
+    """It asks for something, and not only for how it should be told."""
+    if not _REQUEST.search(part):
+        return False
+    matter = sum(word not in _ON_THE_ANSWER for word in words_of(part))
+    return matter >= _WORDS_OF_REQUEST or len(_HAN.findall(part)) >= _HAN_OF_REQUEST

@@ -1,0 +1,127 @@
+"""What of a text counts: all but invisible characters, filling, courtesies, and words to the router."""
+
+# ruff: noqa: RUF001 - Chinese has its own punctuation
+
+import re
+
+_BLOB = 60
+"""Text without a blank for twice as many characters is no word; of such only the beginning counts."""
+_LONG_WORD = re.compile(rf"([!-~]{{24}})[!-~]{{{2 * _BLOB - 24},}}")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]+"
+)
+_PILE_OF_MARKS = re.compile("([\u0300-\u036f\u20d0-\u20ff])[\u0300-\u036f\u20d0-\u20ff]+")
+_RUN = re.compile(r"([^\x00-\x7f])\1{3,}")
+_BLANKS = re.compile(r"[^\S\n]{3,}")
+_EMPTY_LINES = re.compile(r"\n[^\S\n]*\n\s*\n")
+_CHAT_MARKS = re.compile(r"<\|[^|<>\n]{1,40}\|>|\[/?INST\]|<</?SYS>>")
+
+_SUPERLATIVE = (
+    r"(?:largest|biggest|strongest|best|smartest|dearest|priciest|top|premium|frontier|flagship|smallest|cheapest"
+    r"|weakest|(?:most|more) (?:powerful|capable|advanced|expensive|intelligent)|stronger|larger|bigger)"
+)
+_GRADE = r"(?:hard|difficult|complex|complicated|challenging|expert|tough|demanding|easy|simple|trivial)"
+_TO_THE_ROUTER = re.compile(
+    "|".join(
+        (
+            rf"\b{_SUPERLATIVE}\b[^.!?\n]{{0,24}}\b(?:models?|llms?|ai|gpt|claude|gemini)\b",
+            rf"\buse (?:the|your) {_SUPERLATIVE}(?: one| available| possible)",
+            r"\b(?:small|cheap|weak|tiny)(?:er)? models?\b",
+            r"\broute (?:me|this|it|my|the)\b[^.!?\n]{0,40}\b(?:models?|tier|opus)\b|\brouting rules\b|\b(?:ignore the router|router:)",
+            rf"\b(?:this|following|next|my)\b[^.!?\n]{{0,24}}\b{_GRADE}\b[^.!?\n]{{0,12}}\b(?:question|problem|task|prompt|request|query)\b",
+            rf"\b(?:classif|label|mark|treat|rate|judg)\w*\b[^.!?\n]{{0,30}}\bas\b[^.!?\n]{{0,10}}\b{_GRADE}\b",
+            r"\b(?:ph\.?d|expert)[ -]level\b",
+            r"\b(?:complexity|difficulty)[\"']?\s{0,3}[=:]|\b(?:size|model|tier)[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?:large|small|hard|easy|expert|high|low|max)",
+            r"\b(?:think|reason)\b[^.!?\n]{0,20}\bstep[- ]by[- ]step\b",
+            r"(?:最大|最强|最好|最贵|最先进|最小|最便宜|更强)[^。！？\n]{0,8}模型|(?:小|普通)模型",
+            r"(?:这|本|下面)[^。！？\n]{0,10}(?:难|复杂|简单|容易)[^。！？\n]{0,14}(?:问题|题目|任务)",
+            r"(?:这个|这道)(?:问题|题)[^。！？\n]{0,4}(?:很|非常|极|特别|十分)(?:难|复杂|简单|容易)",
+        )
+    )
+)
+_HINTING = (
+    "model rout step level difficult complex hard easy simple expert challeng trivial tough demanding strongest gpt claude "
+    "gemini llm size tier 模型 难 简单 容易 复杂"
+)
+_HINTS = (*_HINTING.split(), " ai", "best one")
+"""One of these is in each text that the pattern above matches, and most texts have none."""
+
+_ONE_SENTENCE = 300
+"""Longer ones are looked at up to here: the search takes a millisecond for a thousand characters of hints."""
+_SENTENCE = re.compile(r"[^.!?\n。！？]*(?:[.!?。！？]+|\n|\Z)")
+
+_COURTEOUS = """
+    hi hello hey there dear sir madam all everyone good morning afternoon evening day thanks thank you please help me with
+    this that it so very much a lot in advance for your the bye best kind regards cheers could can would i need have
+    question some one my here is hope are doing well am want to ask quick
+    你好 您好 谢谢 谢谢你 谢谢您 多谢 大家好 请帮帮我 请帮忙 麻烦了
+    """
+COURTESIES = frozenset(_COURTEOUS.split())
+_MOST_OF_COURTESY = 60
+_FIRST = re.compile(r"[^.!?\n。！？]*[.!?\n。！？]+\s*")
+_LAST = re.compile(r"(?<=[.!?\n。！？])[^.!?\n。！？]*[.!?\s。！？]*\Z")
+_HAIL = re.compile(r"(?:hi|hello|hey|dear all)(?: there| all| everyone)?[,!] +", re.IGNORECASE)
+_WORDS = re.compile(r"[^\W\d_]+")
+
+
+def essence(text: str) -> str:
+    """The text without what a reader would not read, or what speaks of other things than the matter."""
+    if not text.isascii():
+        text = _RUN.sub(r"\1\1\1", _PILE_OF_MARKS.sub(r"\1", _INVISIBLE.sub("", text)))
+    if "   " in text or "\t" in text or "\n\n" in text:
+        text = _EMPTY_LINES.sub("\n\n", _BLANKS.sub("  ", text))
+    if _may_hold_a_blob(text):
+        text = _LONG_WORD.sub(r"\1", text)
+    if "<|" in text or "[INST" in text or "<<SYS" in text:
+        text = _CHAT_MARKS.sub(" ", text)
+    return _without_courtesies(_to_the_matter(text).strip())
+
+
+def words_of(text: str) -> list[str]:
+    """Runs of letters, in lower case."""
+    return _WORDS.findall(text.lower())
+
+
+def _may_hold_a_blob(text: str) -> bool:
+    """Each run of twice `_BLOB` characters without a blank covers one of these blocks."""
+    blocks = (text[start : start + _BLOB] for start in range(0, len(text) - _BLOB, _BLOB))
+    return any(" " not in block and "\n" not in block for block in blocks)
+
+
+def _to_the_matter(text: str) -> str:
+    lower = text.lower()
+    if not any(hint in lower for hint in _HINTS):
+        return text
+    sentences = _SENTENCE.findall(text)
+    is_said = [_speaks_to_the_router(sentence.lower()) for sentence in sentences]
+    if not any(is_said):
+        return text
+    matter = "".join(sentence for sentence, said in zip(sentences, is_said, strict=True) if not said)
+    if matter.strip():
+        return matter
+    # Without another sentence it is a question about models, and only the words themselves go.
+    return _TO_THE_ROUTER.sub("", lower[:_ONE_SENTENCE]) + text[_ONE_SENTENCE:]
+
+
+def _speaks_to_the_router(sentence: str) -> bool:
+    return any(hint in sentence for hint in _HINTS) and (
+        _TO_THE_ROUTER.search(sentence, 0, _ONE_SENTENCE) is not None
+    )
+
+
+def _without_courtesies(text: str) -> str:
+    """Greetings and thanks in sentences of their own, unless there is nothing else."""
+    matter = text
+    while (found := _FIRST.match(matter)) and _is_courtesy(found[0]):
+        matter = matter[found.end() :]
+    while (found := _LAST.search(matter, max(len(matter) - _MOST_OF_COURTESY, 0))) and _is_courtesy(found[0]):
+        matter = matter[: found.start()].rstrip()
+    if found := _HAIL.match(matter):
+        matter = matter[found.end() :]
+    return matter or text
+
+
+def _is_courtesy(sentence: str) -> bool:
+    found = words_of(sentence) if len(sentence) <= _MOST_OF_COURTESY else []
+    return bool(found) and COURTESIES.issuperset(found)
