@@ -51,11 +51,11 @@ class Spread(NamedTuple):
     """Of (a - b) / 2; 0 keeps Platt's form."""
 
 
-UNSEEN = Spread(shift=1.0, slope=0.5, bend=0.25)
-"""Between a head and a source that it has not seen. Over 390 pairs of model and subject of public data, the best shifts
-have a root mean square of 0.5 where the model was measured elsewhere and 1.9 where only its size was known; the slopes
-lie 0.3 to 0.6 about 1. Of shifts 0.7 to 2 and slopes 0.25 to 1 this is best or near it from 10 to 500 outcomes."""
-
+UNSEEN = Spread(shift=1.0, slope=0.75, bend=0.25)
+"""Between a head and a source that it has not seen. On public data the best shifts have a root mean square of 0.2 to
+0.5 where the model was measured elsewhere and 0.9 to 1.9 where only its size is known; the slopes lie 0.2 to 0.8 about
+means of 0.5 to 2.3, by source. Of shifts 0.7 to 2 and slopes 0.25 to 1, this is best or near it from 10 to 500
+outcomes."""
 
 WIDTHS = (0.1, 1.0)
 """Parts of a spread: a curve is either nearly right as it is, or off by so much. Both are fitted, and count by how well

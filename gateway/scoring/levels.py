@@ -23,13 +23,13 @@ ENOUGH = 200.0
 all others together or for so many, whichever is more."""
 OTHER_ARTEFACT = 0.25
 """What an outcome counts for whose prediction an earlier artefact made: it tells of the level, less of the shape."""
-FIRST = Spread(shift=0.7, slope=0.35, bend=0.2)
+FIRST = Spread(shift=0.7, slope=0.5, bend=0.2)
 """Between the heads and all outcomes together."""
-NEAR = Spread(shift=0.4, slope=0.2, bend=0.1)
+NEAR = Spread(shift=0.4, slope=0.3, bend=0.1)
 """Between a level and the one above it. The four together are as wide as the prior of a fit by itself: the outcomes of
 a tenant alone go through all four."""
 
-OWN = Spread(shift=0.7, slope=0.35, bend=0.2)
+OWN = Spread(shift=0.7, slope=0.5, bend=0.2)
 """Between what others say and a tenant's own outcomes of a candidate: as wide as a fit by itself, since what is borrowed
 is bounded."""
 BORROWED_OF_ALL, BORROWED = 0.35, 0.7
