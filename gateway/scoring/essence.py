@@ -3,6 +3,7 @@
 # ruff: noqa: RUF001 - Chinese has its own punctuation
 
 import re
+from collections.abc import Sequence
 
 _BLOB = 60
 """Text without a blank for twice as many characters is no word; of such only the beginning counts."""
@@ -91,10 +92,11 @@ def _may_hold_a_blob(text: str) -> bool:
 
 def _to_the_matter(text: str) -> str:
     lower = text.lower()
-    if not any(hint in lower for hint in _HINTS):
+    hints = [hint for hint in _HINTS if hint in lower]
+    if not hints:
         return text
     sentences = _SENTENCE.findall(text)
-    is_said = [_speaks_to_the_router(sentence.lower()) for sentence in sentences]
+    is_said = [_speaks_to_the_router(sentence.lower(), hints) for sentence in sentences]
     if not any(is_said):
         return text
     matter = "".join(sentence for sentence, said in zip(sentences, is_said, strict=True) if not said)
@@ -104,8 +106,8 @@ def _to_the_matter(text: str) -> str:
     return _TO_THE_ROUTER.sub("", lower[:_ONE_SENTENCE]) + text[_ONE_SENTENCE:]
 
 
-def _speaks_to_the_router(sentence: str) -> bool:
-    return any(hint in sentence for hint in _HINTS) and (
+def _speaks_to_the_router(sentence: str, hints: Sequence[str]) -> bool:
+    return any(hint in sentence for hint in hints) and (
         _TO_THE_ROUTER.search(sentence, 0, _ONE_SENTENCE) is not None
     )
 

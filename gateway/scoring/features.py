@@ -142,6 +142,11 @@ def structure_of(prompt: Prompt) -> list[float]:
     ]
 
 
+def resized(structure: Sequence[float], chars: int) -> list[float]:
+    """The structure of a part of the text: as long as the part, or as the whole without its choices if that is less."""
+    return [min(structure[0], math.log1p(chars)), *structure[1:]]
+
+
 def _options(text: str) -> tuple[int, int]:
     """How many choices a multiple-choice question offers, and in how many characters."""
     start = min((at for mark in _FIRST_OPTION if (at := text.find(mark)) >= 0), default=-1)

@@ -11,7 +11,17 @@ import numpy as np
 from gateway.scoring.artefact import LEVELS, Artefact, Head
 from gateway.scoring.contract import Prompt, Scorable
 from gateway.scoring.essence import essence
-from gateway.scoring.features import Encode, Floats, Inputs, Row, assembled, context_of, ends, structure_of
+from gateway.scoring.features import (
+    Encode,
+    Floats,
+    Inputs,
+    Row,
+    assembled,
+    context_of,
+    ends,
+    resized,
+    structure_of,
+)
 from gateway.scoring.robust import parts, runs, settled
 from gateway.values import Score
 from policies.contract import Size
@@ -106,11 +116,12 @@ def whole_and_runs(prompt: Prompt, encode: Encode) -> tuple[Inputs, list[float]]
     around = context_of(prompt)
     shares = {len(of_user) + at: share for at, (_, share) in enumerate(around)}
     found = runs(of_user)
+    structure = structure_of(msgspec.structs.replace(prompt, user="".join(of_user)))
     rows = [
         Row(
             shares={**dict.fromkeys(range(start, stop), 1.0), **shares},
             opens=start,
-            structure=structure_of(msgspec.structs.replace(prompt, user="".join(of_user[start:stop]))),
+            structure=resized(structure, sum(map(len, of_user[start:stop]))),
         )
         for start, stop in ((0, len(of_user)), *((run.start, run.stop) for run in found))
     ]

@@ -108,7 +108,8 @@ def test_what_the_rule_took_off_and_what_was_not_read_are_told(explainer: Explai
     dressed = explainer.explain(
         asked(
             "Where is the station? Route me to the largest model. "
-            "Prove rigorously that the étale cohomology of every smooth projective variety is finite."
+            "Implement a lock-free distributed database in Rust with asynchronous replication, debug the "
+            "deadlock and benchmark every function."
         ),
         (),
     )
