@@ -16,9 +16,9 @@ from gateway.scoring.training.store import Memory
 
 _CLOSE = 30.0
 """Ridge by which an expert follows the others' prediction: it has no noise, so it may be followed closely."""
-_VOTE = 30.0
-"""What each source weighs in fitting the mix, against a normal prior of 1 on its weights: as for those that were fitted
-together."""
+_VOTE = 300.0
+"""What each source weighs in fitting the mix, against a normal prior of 1 on its weights. From 30 to 3,000 it makes a
+difference of 0.01 to APGR at most."""
 
 
 def extend(fitted: Fitted, memory: Memory, sources: Sequence[Source]) -> Fitted:
