@@ -306,3 +306,10 @@ def test_a_base_that_kept_no_sample_is_refused(tmp_path):
 
     with pytest.raises(ConfigError, match=r"nothing can be trained on top of it: no rows_mmlu"):
         read_heads(tmp_path, read_manifest(SHIPPED))
+
+
+def test_the_card_that_ships_is_that_of_the_scorer_that_ships():
+    """`python bench/routing/holdout.py ... --card gateway/scoring/shipped` writes it."""
+    text = (SHIPPED / "card.md").read_text("utf-8")
+
+    assert text.startswith(f"# Scorer {read_manifest(SHIPPED).version}\n")
