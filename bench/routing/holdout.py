@@ -49,15 +49,15 @@ DRAWN = ("mixtral-8x7b", "Meta-Llama-3.1-8B-Instruct", "mistral-7b-instruct-v0.3
 DIAGRAM = "reliability"
 
 DATA = {
-    "mmlu": ("MMLU's questions with the answers of two models, each asked to answer at once (RouteLLM)", "Apache-2.0"),
-    "mmlu_pro": ("MMLU-Pro with the answers of 29 models (TIGER-Lab)", "MIT and Apache-2.0"),
+    "mmlu": ("MMLU's questions with the answers of two models, each asked to answer at once (RouteLLM)", "Apache-2.0, data MIT"),
+    "mmlu_pro": ("MMLU-Pro with the answers of 29 models (TIGER-Lab)", "Apache-2.0, data MIT"),
     "llmrouter": ("nine tasks of LLMRouter with the answers of six models, matched by rule", "MIT"),
     "judged": (
         (
             "prompts of all kinds, in part from Arena-Hard and llm-routing, with estimates by a large language model of "
             "how likely models of four sizes answer them well; nobody measured"
         ),
-        "Apache-2.0, as this project",
+        "Arena-Hard Apache-2.0, llm-routing MIT, the rest Apache-2.0 as this project",
     ),
 }  # fmt: skip
 LIMITS = (
