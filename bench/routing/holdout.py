@@ -61,6 +61,7 @@ DATA = {
     ),
 }  # fmt: skip
 LIMITS = (
+    "The recipe's settings were chosen with these very splits in view: expect a little less of subjects that nobody looked at.",
     "Most measured prompts are exam questions and short tasks in English. Real traffic is not.",
     "The judged prompts, which stand for everything else, are judgements of a language model and not measurements.",
     ("Chinese prompts are read, but no Chinese answers were measured: there only the judged prompts speak. Other scripts are "
