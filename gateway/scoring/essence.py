@@ -3,6 +3,7 @@
 # ruff: noqa: RUF001 - Chinese has its own punctuation
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 _BLOB = 60
@@ -13,8 +14,15 @@ _INVISIBLE = re.compile(
     "\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]+"
 )
 _PILE_OF_MARKS = re.compile("([\u0300-\u036f\u20d0-\u20ff])[\u0300-\u036f\u20d0-\u20ff]+")
+_FEW_WORDS = 40
+_REPETITION = 4
+_MOST_OF_A_WORD = 4
+_WORD_AND_BLANK = re.compile(r"\S+\s*")
+_SHOUT = re.compile("(?:[A-Z]{2,}[^A-Z]+){4}")
 _RUN = re.compile(r"([^\x00-\x7f])\1{3,}")
-_BLANKS = re.compile(r"[^\S\n]{3,}")
+_BLANKS = re.compile(r"(?<=\S)[^\S\n]{2,}|[^\S\n]{9,}")
+_BOLD = re.compile(r"(?<![\w*])\*\*(?=\w)([^*\n]+)(?<=[\w.:?!,)])\*\*(?![\w*])")
+_QUOTED = re.compile(r"^> ?", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n[^\S\n]*\n\s*\n")
 _CHAT_MARKS = re.compile(r"<\|[^|<>\n]{1,40}\|>|\[/?INST\]|<</?SYS>>")
 
@@ -33,7 +41,7 @@ _TO_THE_ROUTER = re.compile(
             rf"\b(?:this|following|next|my)\b[^.!?\n]{{0,24}}\b{_GRADE}\b[^.!?\n]{{0,12}}\b(?:question|problem|task|prompt|request|query)\b",
             rf"\b(?:classif|label|mark|treat|rate|judg)\w*\b[^.!?\n]{{0,30}}\bas\b[^.!?\n]{{0,10}}\b{_GRADE}\b",
             r"\b(?:ph\.?d|expert)[ -]level\b",
-            r"\b(?:complexity|difficulty)[\"']?\s{0,3}[=:]|\b(?:size|model|tier)[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?:large|small|hard|easy|expert|high|low|max)",
+            r"\b(?:complexity|difficulty)[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?:[01]\b|hard|easy|expert|high|low|max)|\b(?:size|model|tier)[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?:large|small|hard|easy|expert|high|low|max)",
             r"\b(?:think|reason)\b[^.!?\n]{0,20}\bstep[- ]by[- ]step\b",
             r"(?:最大|最强|最好|最贵|最先进|最小|最便宜|更强)[^。！？\n]{0,8}模型|(?:小|普通)模型",
             r"(?:这|本|下面)[^。！？\n]{0,10}(?:难|复杂|简单|容易)[^。！？\n]{0,14}(?:问题|题目|任务)",
@@ -59,7 +67,10 @@ _COURTEOUS = """
     你好 您好 谢谢 谢谢你 谢谢您 多谢 大家好 请帮帮我 请帮忙 麻烦了
     """
 COURTESIES = frozenset(_COURTEOUS.split())
+_GREETING = "hi hello hey dear thanks thank please help bye regards cheers morning afternoon evening 你好 您好 谢谢 谢谢你 谢谢您 多谢 大家好"
+_GREETINGS = frozenset(_GREETING.split())
 _MOST_OF_COURTESY = 60
+_NO_MATTER = re.compile(r"(?:[^\W\d_]|[\s,.:;!?'…。！？，~()-])+")
 _FIRST = re.compile(r"[^.!?\n。！？]*[.!?\n。！？]+\s*")
 _LAST = re.compile(r"(?<=[.!?\n。！？])[^.!?\n。！？]*[.!?\s。！？]*\Z")
 _HAIL = re.compile(r"(?:hi|hello|hey|dear all)(?: there| all| everyone)?[,!] +", re.IGNORECASE)
@@ -70,10 +81,18 @@ def essence(text: str) -> str:
     """The text without what a reader would not read, or what speaks of other things than the matter."""
     if not text.isascii():
         text = _RUN.sub(r"\1\1\1", _PILE_OF_MARKS.sub(r"\1", _INVISIBLE.sub("", text)))
-    if "   " in text or "\t" in text or "\n\n" in text:
-        text = _EMPTY_LINES.sub("\n\n", _BLANKS.sub("  ", text))
+        text = text.replace("\u00a0", " ")
+    if "  " in text or "\t" in text or "\n\n" in text:
+        text = _EMPTY_LINES.sub("\n\n", _BLANKS.sub(" ", text.replace("\t", " ")))
+    if "**" in text:
+        text = _BOLD.sub(r"\1", text)
+    if text.startswith(">"):
+        text = _QUOTED.sub("", text)
+    if text.isupper() and _SHOUT.search(text):
+        text = text.lower()
     if _may_hold_a_blob(text):
         text = _LONG_WORD.sub(r"\1", text)
+    text = _said_once(text)
     if "<|" in text or "[INST" in text or "<<SYS" in text:
         text = _CHAT_MARKS.sub(" ", text)
     return _without_courtesies(_to_the_matter(text).strip())
@@ -82,6 +101,20 @@ def essence(text: str) -> str:
 def words_of(text: str) -> list[str]:
     """Runs of letters, in lower case."""
     return _WORDS.findall(text.lower())
+
+
+def _said_once(text: str) -> str:
+    """Without what is only repetition. Ordinary texts of any length repeat themselves far less."""
+    words = text.split()
+    if len(words) < _FEW_WORDS or len(set(words)) * _REPETITION > len(words):
+        return text
+    seen: Counter[str] = Counter()
+    kept: list[str] = []
+    for piece in _WORD_AND_BLANK.findall(text):
+        seen[piece.strip()] += 1
+        if seen[piece.strip()] <= _MOST_OF_A_WORD:
+            kept.append(piece)
+    return "".join(kept)
 
 
 def _may_hold_a_blob(text: str) -> bool:
@@ -125,5 +158,7 @@ def _without_courtesies(text: str) -> str:
 
 
 def _is_courtesy(sentence: str) -> bool:
-    found = words_of(sentence) if len(sentence) <= _MOST_OF_COURTESY else []
-    return bool(found) and COURTESIES.issuperset(found)
+    if len(sentence) > _MOST_OF_COURTESY or not _NO_MATTER.fullmatch(sentence):
+        return False
+    found = words_of(sentence)
+    return COURTESIES.issuperset(found) and not _GREETINGS.isdisjoint(found)
