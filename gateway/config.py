@@ -339,8 +339,8 @@ class Scoring(_Section, frozen=True, kw_only=True):
     """That work on one prompt. More gain nothing: it takes a fraction of a millisecond."""
     learn: bool = True
     """Whether outcomes (votes, judgements, deferrals) correct the predictions of the tenant that told them."""
-    refresh_s: Positive = 60
-    """How often they are read again."""
+    refresh_s: Positive = 300
+    """How often they are read again: some 20 us each, in a thread."""
     timeout_ms: Positive = 20
     fallback_complexity: Share = 0.5
     """Stands for the score when the scorer fails; counted and marked degraded."""

@@ -34,9 +34,8 @@ READ = 0.5
 
 OUTPUTS = ("need", "levels", "kinds", "read")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
-_DRESSING = frozenset(
-    {"meta", "instruct", "chat", "it", "hf", "preview", "latest", "awq", "gptq", "gguf", "fp8"}
-)
+_DRESSING = frozenset({"meta", "hf", "preview", "latest", "awq", "gptq", "gguf", "fp8"})
+_TUNED = ("-instruct", "-chat", "-it")
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +98,9 @@ class GraphScorer:
 
     def _make_head(self, candidate: Scorable) -> Head:
         for name in (candidate.upstream_model, candidate.model):
-            if candidate.p_good is None and (known := self._heads.get(normal(name))):
-                return known
+            for form in known_as(name) if candidate.p_good is None and name else ():
+                if known := self._heads.get(form):
+                    return known
         position = POSITIONS[candidate.size]
         shift = 0.0
         if candidate.p_good is not None:
@@ -136,8 +136,14 @@ def at(levels: Sequence[float], position: float) -> float:
     return levels[low] * (1 - share) + levels[low + 1] * share
 
 
+def known_as(name: str) -> tuple[str, ...]:
+    """Under which names to look for a model. Who serves `llama-3.1-8b` serves the tuned one rather than the base."""
+    plain = normal(name)
+    return (plain,) if plain.endswith(_TUNED) else (*(f"{plain}{suffix}" for suffix in _TUNED), plain)
+
+
 def normal(name: str) -> str:
-    """`meta-llama/Meta-Llama-3.1-8B-Instruct` and `llama-3.1-8b` are the same model."""
+    """`meta-llama/Meta-Llama-3.1-8B-Instruct` and `llama-3.1-8b-instruct` are the same model."""
     parts = _NOT_IN_NAMES.split(name.rsplit("/", 1)[-1].lower())
     return "-".join(part for part in parts if part and part not in _DRESSING)
 
