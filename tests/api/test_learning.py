@@ -38,7 +38,9 @@ async def test_a_model_that_fails_a_tenant_loses_that_tenants_prompts(
     entry = (await gateway.entries())[0]
     assert entry.p_good is not None
     assert entry.p_good > 0.8, "the ledger keeps what the scorer itself said"
-    assert (await served_by(gateway, other))[1] == "small", "one tenant's judgements take no model from another"
+    assert (await served_by(gateway, other))[1] == "small", (
+        "one tenant's judgements take no model from another"
+    )
 
 
 async def test_without_learning_outcomes_are_kept_and_change_nothing(
