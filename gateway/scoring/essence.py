@@ -82,8 +82,10 @@ def essence(text: str) -> str:
     if not text.isascii():
         text = _RUN.sub(r"\1\1\1", _PILE_OF_MARKS.sub(r"\1", _INVISIBLE.sub("", text)))
         text = text.replace("\u00a0", " ")
-    if "  " in text or "\t" in text or "\n\n" in text:
-        text = _EMPTY_LINES.sub("\n\n", _BLANKS.sub(" ", text.replace("\t", " ")))
+    if "  " in text or "\t" in text:
+        text = _BLANKS.sub(" ", text.replace("\t", " "))
+    if "\n\n" in text or "\n " in text:
+        text = _EMPTY_LINES.sub("\n\n", text)
     if "**" in text:
         text = _BOLD.sub(r"\1", text)
     if text.startswith(">"):
