@@ -115,7 +115,7 @@ def apply(attack: Attack, prompts: Sequence[str]) -> list[str]:
     return [f"{before}{prompt}{after}" for prompt in prompts]
 
 
-def vocabulary(texts: Sequence[str], tokens: Sequence[str] = (), most: int = 12_000) -> list[str]:
+def vocabulary(texts: Sequence[str], tokens: Sequence[str] = (), most: int = 8000) -> list[str]:
     """What the search may add: the words of the texts, signs, gibberish, and of a tokenizer's vocabulary whole words."""
     words = {word for text in texts for word in _WORD.findall(text)}
     whole = {token for token in tokens if re.fullmatch(r"[^\W\d_]{2,24}", token)}

@@ -1,6 +1,6 @@
 """Is the scorer stable, and can it be bought? Paraphrases, slips of the hand, and texts that try to change the route.
 
-    python bench/routing/robustness.py [--scorer module:function] [--tokenizer tokenizer.json] [--length 14]
+    python bench/routing/robustness.py [--scorer module:function] [--length 14]
 
 A scorer takes a list of prompts and gives a float for each, higher where the strong model is needed more. The prompts
 are those of tests/data/paraphrases.jsonl; the thresholds are those that send 20 % and 50 % of them to the strong model.
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import splintr
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -49,7 +50,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scorer", default="gateway.scoring.evaluate_entry:needs_strong")
     parser.add_argument("--pairs", type=Path, default=ROOT / "tests/data/paraphrases.jsonl")
-    parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json whose words the search may use too")
     parser.add_argument("--length", type=int, default=14, help="words that the search may add")
     options = parser.parse_args()
     pairs = [json.loads(line) for line in options.pairs.read_text(encoding="utf-8").splitlines()]
@@ -70,9 +70,7 @@ def main() -> None:
     ]
     unseen = [prompt for i, prompt in enumerate(easy) if i % 4]
     upward(scored, unseen)
-    words = attacks.vocabulary(
-        [*scored.traffic, *(pair["paraphrase"] for pair in pairs)], _tokens(options.tokenizer)
-    )
+    words = attacks.vocabulary([*scored.traffic, *(pair["paraphrase"] for pair in pairs)], _tokens())
     searched(scored, easy[::4][:SEEN], unseen, words, options.length)
     downward(scored, hard, words, options.length)
 
@@ -175,12 +173,11 @@ def _ranks(values: "np.ndarray") -> "np.ndarray":
     return ((ends - counts + ends - 1) / 2)[place]
 
 
-def _tokens(path: Path | None) -> list[str]:
-    if path is None:
-        return []
-    vocabulary = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
-    names = vocabulary if isinstance(vocabulary, dict) else (entry[0] for entry in vocabulary)
-    return [str(name).lstrip("Ġ▁").removeprefix("##") for name in names]
+def _tokens() -> list[str]:
+    """The vocabulary of the tokenizer that the gateway counts with, so that the search is not bound to the traffic's."""
+    tokenizer = splintr.Tokenizer.from_pretrained("o200k_base")
+    pieces = (tokenizer.decode_bytes([at]) for at in range(199_000))
+    return [piece.decode(errors="replace").strip() for piece in pieces]
 
 
 def _shown(attack: attacks.Attack) -> str:

@@ -63,8 +63,8 @@ class Traffic:
         scores = np.array(needs_strong(texts))
         return [np.mean((self.scores > threshold) == (scores > threshold)) for threshold in self.thresholds]
 
-    @cache
-    def moved(self, attack):  # noqa: B019 - one object for the whole module
+    @cache  # noqa: B019 - one object for the whole module
+    def moved(self, attack):
         """Shares of the easier half that the attack sends to the strong model."""
         scores = np.array(needs_strong(apply(attack, self.easy)))
         return [np.mean(scores > threshold) for threshold in self.thresholds]
