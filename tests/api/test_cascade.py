@@ -634,8 +634,7 @@ async def test_a_short_budget_shortens_the_cascade_and_refuses_nothing(
 ) -> None:
     gateway = await make_cascade()
     upstream.answers("[0.3] Rome", output_tokens=1)
-    hard = [{"role": "user", "content": "Prove Goldbach's conjecture."}]
-    body = {"model": "auto:c", "messages": hard, "max_tokens": 100}
+    body = {"model": "auto:c", "messages": HELLO, "max_tokens": 100}
     small, medium = worst(SMALL, body), worst(MEDIUM, body)
     budget = {"both": small + medium, "dear": small + medium - 1, "cheap": medium - 1}[room]
     key = await gateway.new_key("poor", "vip", budget_per_month=budget)
