@@ -10,10 +10,10 @@ finds texts that pass (figures in bench/results).
 
 import re
 from collections.abc import Sequence
-from itertools import combinations, pairwise
+from itertools import combinations, islice, pairwise
 from typing import NamedTuple
 
-from gateway.scoring.essence import COURTESIES, words_of
+from gateway.scoring.essence import COURTESIES, iterate_words
 
 FROM_START = 1.0
 ELSEWHERE = 1.5
@@ -48,13 +48,14 @@ _HOW_TO_ANSWER = """
     """
 _ON_THE_ANSWER = COURTESIES | frozenset(_HOW_TO_ANSWER.split())
 """A request of these alone asks for nothing by itself."""
-_REQUEST = re.compile(
-    r"[?？]|(?:^|[.!:\n])\s*(?:please |now |then |so )?(?:write|give|explain|tell|make|create|translate|summari[sz]e|describe"
-    r"|list|find|help|design|implement|compare|convert|suggest|recommend|plan|turn|rewrite|compute|calculate|solve|prove"
-    r"|show|define|name|evaluate|determine|generate|draft|fix|debug|build|add|provide|analy[sz]e|what|how|why|when|where"
-    r"|who|which|is|are|can|could|do|does|did|should|would|will)\b|[请写求]|怎么|如何|什么|吗|为什么|哪|帮我|翻译|推荐|多少|证明",
+_ASKS = re.compile(
+    r"(?:\A|[.!:\n])\s*(?:please |now |then |so )?(?:write|give|explain|tell|make|create|translate|summari[sz]e|describe|list"
+    r"|find|help|design|implement|compare|convert|suggest|recommend|plan|turn|rewrite|compute|calculate|solve|prove|show"
+    r"|define|name|evaluate|determine|generate|draft|fix|debug|build|add|provide|analy[sz]e|what|how|why|when|where|who"
+    r"|which|is|are|can|could|do|does|did|should|would|will)\b",
     re.IGNORECASE,
 )
+_ASKS_IN_CHINESE = re.compile("[请写求吗哪？]|怎么|如何|什么|帮我|翻译|推荐|多少|证明")
 _WORDS_OF_REQUEST = 2
 _HAN = re.compile("[\u4e00-\u9fff]")
 _HAN_OF_REQUEST = 6
@@ -110,7 +111,10 @@ def _cuts(text: str) -> list[int]:
 
 def _is_request(part: str) -> bool:
     """It asks for something, and not only for how it should be told."""
-    if not _REQUEST.search(part):
+    if "?" in part or _ASKS.search(part):
+        words = (word for word in iterate_words(part) if word not in _ON_THE_ANSWER)
+        if len(list(islice(words, _WORDS_OF_REQUEST))) == _WORDS_OF_REQUEST:
+            return True
+    if part.isascii() or not _ASKS_IN_CHINESE.search(part):
         return False
-    matter = sum(word not in _ON_THE_ANSWER for word in words_of(part))
-    return matter >= _WORDS_OF_REQUEST or len(_HAN.findall(part)) >= _HAN_OF_REQUEST
+    return len(_HAN.findall(part)) >= _HAN_OF_REQUEST
