@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 
 import msgspec
 import numpy as np
@@ -98,7 +99,7 @@ def assembled(texts: Sequence[str], rows: Sequence[Row], encode: Encode) -> Inpu
     of_texts = np.bincount(owner * n + place, minlength=len(texts) * n).reshape(len(texts), n)
     shares = np.zeros((len(rows), len(texts)), np.float32)
     opening = np.zeros((len(rows), n), np.float32)
-    starts = np.cumsum([0, *lengths])
+    starts = [0, *accumulate(lengths)]
     for at, row in enumerate(rows):
         for text, share in row.shares.items():
             shares[at, text] = share
