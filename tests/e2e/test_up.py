@@ -312,7 +312,7 @@ def test_what_the_first_run_prints_works_when_it_is_pasted(tmp_path: Path) -> No
 
         assert json.loads(replies[0])["choices"][0]["message"]["content"]
         assert replies[1].strip()
-        assert re.search(r"^small +2 ", replies[2], re.MULTILINE)
+        assert re.search(r"^(?:small|medium) +2 ", replies[2], re.MULTILINE)
         assert json.loads(replies[3])["rows"][0]["requests"] == 2
         assert up.stop(signal.SIGTERM) == 0
     assert left_behind(tmp_path) == []
