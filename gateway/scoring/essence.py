@@ -5,6 +5,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 _BLOB = 60
 """Text without a blank for twice as many characters is no word; of such only the beginning counts."""
@@ -18,7 +19,7 @@ _FEW_WORDS = 40
 _REPETITION = 4
 _MOST_OF_A_WORD = 4
 _WORD_AND_BLANK = re.compile(r"\S+\s*")
-_SHOUT = re.compile("(?:[A-Z]{2,}[^A-Z]+){4}")
+_SHOUTED_WORDS = 4
 _RUN = re.compile(r"([^\x00-\x7f])\1{3,}")
 _BLANKS = re.compile(r" (?<=[^\n ] ) +| {9,}")
 """Begins with what there is to find, so that the search for it is quick. Code keeps its indentation."""
@@ -91,7 +92,7 @@ def essence(text: str) -> str:
         text = _BOLD.sub(r"\1", text)
     if text.startswith(">"):
         text = _QUOTED.sub("", text)
-    if text.isupper() and _SHOUT.search(text):
+    if text.isupper() and _is_shouted(text):
         text = text.lower()
     if _may_hold_a_blob(text):
         text = _LONG_WORD.sub(r"\1", text)
@@ -104,6 +105,12 @@ def essence(text: str) -> str:
 def iterate_words(text: str) -> Iterator[str]:
     """Runs of letters, in lower case."""
     return (match[0] for match in _WORDS.finditer(text.lower()))
+
+
+def _is_shouted(text: str) -> bool:
+    """Choices named by capitals, below a question in a script that has none, are no shouting."""
+    words = (word for word in text.split() if len(word) > 1 and word.isascii() and word.isupper())
+    return len(list(islice(words, _SHOUTED_WORDS))) == _SHOUTED_WORDS
 
 
 def _said_once(text: str) -> str:

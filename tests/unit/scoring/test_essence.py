@@ -123,6 +123,14 @@ def test_a_text_of_nothing_else_stays(text):
         "The ",
         "the best ",
         "Thanks! ",
+        "AB",
+        "AB c ",
+        "\u0430x",
+        "\u0430" + "x" * 7999,
+        "**a",
+        "\u7684a",
+        "\n ",
+        "> ",
     ],
 )
 def test_a_long_text_of_one_thing_has_an_essence_too(text):
