@@ -1,0 +1,37 @@
+"""What the ledger knows of a site's or a tenant's traffic, as the planning tools take it: hours, models, tokens, money."""
+
+import msgspec
+
+from gateway.values import NanoUSD
+from policies.contract import Size
+
+
+class Hour(msgspec.Struct, frozen=True, kw_only=True):
+    """What one model did in one hour. Hours in which it did nothing have no row."""
+
+    start_ms: int
+    """Unix milliseconds, UTC, on the hour."""
+    model: str
+    upstream: str
+    size: Size
+    requests: int
+    """Attempts that were billed, those that a cascade passed over included."""
+    input_tokens: int
+    """All that went in, cached ones included."""
+    cached_input_tokens: int
+    output_tokens: int
+    cost: NanoUSD
+    reference_cost: NanoUSD | None = None
+    """What the same tokens had cost at the reference model; None if nobody named one."""
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    """In the order of time."""
+
+    from_ms: int
+    to_ms: int
+    """Exclusive. A part of an hour at either end counts as that part."""
+    tenant: str | None
+    """None: the whole site."""
+    hours: tuple[Hour, ...]
+    reference_model: str | None = None
