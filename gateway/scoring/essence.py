@@ -33,30 +33,50 @@ _SUPERLATIVE = (
     r"|weakest|(?:most|more) (?:powerful|capable|advanced|expensive|intelligent)|stronger|larger|bigger)"
 )
 _GRADE = r"(?:hard|difficult|complex|complicated|challenging|expert|tough|demanding|easy|simple|trivial)"
-_TO_THE_ROUTER = re.compile(
-    "|".join(
+_MODELS = "model llm gpt claude gemini"
+_GRADES = "hard difficult complex complicat challeng expert tough demanding easy simple trivial"
+# Each pattern with words of which one is in all that it matches: most texts have none, and are never searched.
+_TO_THE_ROUTER = tuple(
+    (tuple(hints), re.compile(pattern))
+    for hints, pattern in (
         (
+            (*_MODELS.split(), " ai"),
             rf"\b{_SUPERLATIVE}\b[^.!?\n]{{0,24}}\b(?:models?|llms?|ai|gpt|claude|gemini)\b",
-            rf"\buse (?:the|your) {_SUPERLATIVE}(?: one| available| possible)",
-            r"\b(?:small|cheap|weak|tiny)(?:er)? models?\b",
+        ),
+        (("use the", "use your"), rf"\buse (?:the|your) {_SUPERLATIVE}(?: one| available| possible)"),
+        (("model",), r"\b(?:small|cheap|weak|tiny)(?:er)? models?\b"),
+        (
+            ("route ", "router", "routing rules"),
             r"\broute (?:me|this|it|my|the)\b[^.!?\n]{0,40}\b(?:models?|tier|opus)\b|\brouting rules\b|\b(?:ignore the router|router:)",
+        ),
+        (
+            _GRADES.split(),
             rf"\b(?:this|following|next|my)\b[^.!?\n]{{0,24}}\b{_GRADE}\b[^.!?\n]{{0,12}}\b(?:question|problem|task|prompt|request|query)\b",
+        ),
+        (
+            _GRADES.split(),
             rf"\b(?:classif|label|mark|treat|rate|judg)\w*\b[^.!?\n]{{0,30}}\bas\b[^.!?\n]{{0,10}}\b{_GRADE}\b",
-            r"\b(?:ph\.?d|expert)[ -]level\b",
+        ),
+        (("level",), r"\b(?:ph\.?d|expert)[ -]level\b"),
+        (
+            ("complexity", "difficulty", "size", "model", "tier"),
             r"\b(?:complexity|difficulty)[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?:[01]\b|hard|easy|expert|high|low|max)|\b(?:size|model|tier)[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?:large|small|hard|easy|expert|high|low|max)",
-            r"\b(?:think|reason)\b[^.!?\n]{0,20}\bstep[- ]by[- ]step\b",
-            r"(?:最大|最强|最好|最贵|最先进|最小|最便宜|更强)[^。！？\n]{0,8}模型|(?:小|普通)模型",
-            r"(?:这|本|下面)[^。！？\n]{0,10}(?:难|复杂|简单|容易)[^。！？\n]{0,14}(?:问题|题目|任务)",
-            r"(?:这个|这道)(?:问题|题)[^。！？\n]{0,4}(?:很|非常|极|特别|十分)(?:难|复杂|简单|容易)",
-        )
+        ),
+        (("step",), r"\b(?:think|reason)\b[^.!?\n]{0,20}\bstep[- ]by[- ]step\b"),
+        (("模型",), r"(?:最大|最强|最好|最贵|最先进|最小|最便宜|更强)[^。！？\n]{0,8}模型|(?:小|普通)模型"),
+        (
+            ("难", "复杂", "简单", "容易"),
+            r"(?:这|本|下面)[^。！？\n]{0,10}(?:难|复杂|简单|容易)[^。！？\n]{0,14}(?:问题|题目|任务)"
+            r"|(?:这个|这道)(?:问题|题)[^。！？\n]{0,4}(?:很|非常|极|特别|十分)(?:难|复杂|简单|容易)",
+        ),
     )
 )
-_HINTING = (
-    "model rout step level difficult complex hard easy simple expert challeng trivial tough demanding strongest gpt claude "
-    "gemini llm size tier 模型 难 简单 容易 复杂"
-)
-_HINTS = (*_HINTING.split(), " ai", "best one")
-"""One of these is in each text that the pattern above matches, and most texts have none."""
+_PATTERNS = {
+    hint: [pattern for hints, pattern in _TO_THE_ROUTER if hint in hints]
+    for hint in sorted({hint for hints, _ in _TO_THE_ROUTER for hint in hints})
+}
+_ENGLISH_HINTS = [hint for hint in _PATTERNS if hint.isascii()]
+_CHINESE_HINTS = [hint for hint in _PATTERNS if not hint.isascii()]
 
 _ONE_SENTENCE = 300
 """Longer ones are looked at up to here: the search takes a millisecond for a thousand characters of hints."""
@@ -102,9 +122,9 @@ def essence(text: str) -> str:
     return _without_courtesies(_to_the_matter(text).strip())
 
 
-def iterate_words(text: str) -> Iterator[str]:
-    """Runs of letters, in lower case."""
-    return (match[0] for match in _WORDS.finditer(text.lower()))
+def iterate_words(lower: str) -> Iterator[str]:
+    """Runs of letters, of a text in lower case."""
+    return (match[0] for match in _WORDS.finditer(lower))
 
 
 def _is_shouted(text: str) -> bool:
@@ -135,24 +155,33 @@ def _may_hold_a_blob(text: str) -> bool:
 
 def _to_the_matter(text: str) -> str:
     lower = text.lower()
-    hints = [hint for hint in _HINTS if hint in lower]
+    hints = [hint for hint in _ENGLISH_HINTS if hint in lower]
+    if not text.isascii():
+        hints += [hint for hint in _CHINESE_HINTS if hint in lower]
     if not hints:
         return text
-    sentences = _SENTENCE.findall(text)
-    is_said = [_speaks_to_the_router(sentence.lower(), hints) for sentence in sentences]
+    # Sentences end alike in either case, though a letter's two cases may differ in length.
+    is_said = [_speaks_to_the_router(sentence, hints) for sentence in _SENTENCE.findall(lower)]
     if not any(is_said):
         return text
+    sentences = _SENTENCE.findall(text)
     matter = "".join(sentence for sentence, said in zip(sentences, is_said, strict=True) if not said)
     if matter.strip():
         return matter
     # Without another sentence it is a question about models, and only the words themselves go.
-    return _TO_THE_ROUTER.sub("", lower[:_ONE_SENTENCE]) + text[_ONE_SENTENCE:]
+    words = lower[:_ONE_SENTENCE]
+    for _, pattern in _TO_THE_ROUTER:
+        words = pattern.sub("", words)
+    return words + text[_ONE_SENTENCE:]
 
 
 def _speaks_to_the_router(sentence: str, hints: Sequence[str]) -> bool:
-    return any(hint in sentence for hint in hints) and (
-        _TO_THE_ROUTER.search(sentence, 0, _ONE_SENTENCE) is not None
-    )
+    for hint in hints:
+        if hint in sentence:
+            for pattern in _PATTERNS[hint]:
+                if pattern.search(sentence, 0, _ONE_SENTENCE):
+                    return True
+    return False
 
 
 def _without_courtesies(text: str) -> str:
@@ -170,5 +199,5 @@ def _without_courtesies(text: str) -> str:
 def _is_courtesy(sentence: str) -> bool:
     if len(sentence) > _MOST_OF_COURTESY or not _NO_MATTER.fullmatch(sentence):
         return False
-    found = set(iterate_words(sentence))
+    found = set(iterate_words(sentence.lower()))
     return COURTESIES.issuperset(found) and not _GREETINGS.isdisjoint(found)

@@ -2,11 +2,11 @@
 
 import math
 import re
+from bisect import bisect
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from gateway.scoring.artefact import LEVELS, Artefact, Head
 from gateway.scoring.contract import Prompt, Scorable
@@ -31,6 +31,8 @@ POSITIONS: dict[Size, float] = {"small": 0.0, "medium": 1.0, "large": 2.0, "clou
 
 READ = 0.5
 """Below this share of known tokens the text counts as unread: only its length and structure speak."""
+
+_LEAST, _MOST = 0.005, 0.995
 
 OUTPUTS = ("need", "levels", "kinds", "read")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
@@ -57,9 +59,7 @@ class GraphScorer:
         self._session = artefact.session
         self._encode = encode
         self._manifest = artefact.manifest
-        self._quantiles = np.array(artefact.manifest.quantiles)
-        # Neither 0 nor 1: something may always be easier or harder than all that was seen.
-        self._shares = np.linspace(0.005, 0.995, len(self._quantiles))
+        self._quantiles = list(artefact.manifest.quantiles)
         self._heads = {normal(name): head for name, head in artefact.manifest.models.items()}
         self._found: dict[Scorable, Head] = {}
 
@@ -75,11 +75,11 @@ class GraphScorer:
         kept = settled(float(need[0]), need[1:].tolist(), [room * spread for room in rooms])
         # What was taken off the need is taken off the difficulty too: logits of all levels move alike.
         relief = (float(need[0]) - kept) / spread
-        logits = np.log(levels[0] / (1 - levels[0])) + relief
+        logits = [math.log(level / (1 - level)) + relief for level in levels[0].tolist()]
         return View(
             need=kept,
-            complexity=float(np.interp(kept, self._quantiles, self._shares)),
-            levels=tuple(logits.tolist()),
+            complexity=self._share_below(kept),
+            levels=tuple(logits),
             category=self._manifest.kinds[int(kinds[0].argmax())],
             is_partial=bool(known[0, 0] < READ),
         )
@@ -95,6 +95,18 @@ class GraphScorer:
         if head is None:
             head = self._found[candidate] = self._make_head(candidate)
         return head
+
+    def _share_below(self, need: float) -> float:
+        """Of ordinary traffic. Neither 0 nor 1: something may always be easier or harder than all that was seen."""
+        quantiles = self._quantiles
+        above = bisect(quantiles, need)
+        step = (_MOST - _LEAST) / (len(quantiles) - 1)
+        if above == 0:
+            return _LEAST
+        if above == len(quantiles):
+            return _MOST
+        low, high = quantiles[above - 1], quantiles[above]
+        return _LEAST + step * (above - 1 + (need - low) / (high - low))
 
     def _make_head(self, candidate: Scorable) -> Head:
         for name in (candidate.upstream_model, candidate.model):
@@ -114,12 +126,12 @@ def whole_and_runs(prompt: Prompt, encode: Encode) -> tuple[Inputs, list[float]]
     """The prompt without what is no part of the question, then each of its runs; and the room above each run."""
     of_user = parts(ends(essence(prompt.user)))
     around = context_of(prompt)
-    shares = {len(of_user) + at: share for at, (_, share) in enumerate(around)}
+    beside = [share for _, share in around]
     found = runs(of_user)
-    structure = structure_of(msgspec.structs.replace(prompt, user="".join(of_user)))
+    structure = structure_of(prompt, "".join(of_user))
     rows = [
         Row(
-            shares={**dict.fromkeys(range(start, stop), 1.0), **shares},
+            shares=[*[0.0] * start, *[1.0] * (stop - start), *[0.0] * (len(of_user) - stop), *beside],
             opens=start,
             structure=resized(structure, sum(map(len, of_user[start:stop]))),
         )

@@ -10,7 +10,7 @@ finds texts that pass (figures in bench/results).
 
 import re
 from collections.abc import Sequence
-from itertools import combinations, islice, pairwise
+from itertools import accumulate, combinations, islice, pairwise
 from typing import NamedTuple
 
 from gateway.scoring.essence import COURTESIES, iterate_words
@@ -48,13 +48,15 @@ _HOW_TO_ANSWER = """
     """
 _ON_THE_ANSWER = COURTESIES | frozenset(_HOW_TO_ANSWER.split())
 """A request of these alone asks for nothing by itself."""
-_ASKS = re.compile(
-    r"(?:\A|[.!:\n])\s*(?:please |now |then |so )?(?:write|give|explain|tell|make|create|translate|summari[sz]e|describe|list"
+_REQUEST = (
+    r"\s*(?:please |now |then |so )?(?:write|give|explain|tell|make|create|translate|summari[sz]e|describe|list"
     r"|find|help|design|implement|compare|convert|suggest|recommend|plan|turn|rewrite|compute|calculate|solve|prove|show"
     r"|define|name|evaluate|determine|generate|draft|fix|debug|build|add|provide|analy[sz]e|what|how|why|when|where|who"
-    r"|which|is|are|can|could|do|does|did|should|would|will)\b",
-    re.IGNORECASE,
+    r"|which|is|are|can|could|do|does|did|should|would|will)\b"
 )
+_ASKS_AT_ONCE = re.compile(_REQUEST)
+_ASKS_LATER = re.compile(f"[.!:\n]{_REQUEST}")
+"""Two patterns for one: the search for a mark is quick, that for a mark or the beginning is not."""
 _ASKS_IN_CHINESE = re.compile("[请写求吗哪？]|怎么|如何|什么|帮我|翻译|推荐|多少|证明")
 _WORDS_OF_REQUEST = 2
 _HAN = re.compile("[\u4e00-\u9fff]")
@@ -78,16 +80,12 @@ def runs(of_text: Sequence[str]) -> tuple[Run, ...]:
     """All runs of parts, but the whole, that are requests by themselves."""
     if len(of_text) == 1:
         return ()
-    is_request = [_is_request(part) for part in of_text]
-    length = sum(map(len, of_text))
+    requests = [0, *accumulate(map(_is_request, of_text))]
+    ends = [0, *accumulate(map(len, of_text))]
     return tuple(
-        Run(
-            start,
-            stop,
-            (ELSEWHERE if start else FROM_START) * (1 - sum(map(len, of_text[start:stop])) / length),
-        )
-        for start, stop in combinations(range(len(of_text) + 1), 2)
-        if stop - start < len(of_text) and any(is_request[start:stop])
+        Run(start, stop, (ELSEWHERE if start else FROM_START) * (1 - (ends[stop] - ends[start]) / ends[-1]))
+        for start, stop in combinations(range(len(ends)), 2)
+        if requests[stop] > requests[start] and stop - start < len(of_text)
     )
 
 
@@ -111,8 +109,9 @@ def _cuts(text: str) -> list[int]:
 
 def _is_request(part: str) -> bool:
     """It asks for something, and not only for how it should be told."""
-    if "?" in part or _ASKS.search(part):
-        words = (word for word in iterate_words(part) if word not in _ON_THE_ANSWER)
+    lower = part.lower()
+    if "?" in part or _ASKS_AT_ONCE.match(lower) or _ASKS_LATER.search(lower):
+        words = (word for word in iterate_words(lower) if word not in _ON_THE_ANSWER)
         if len(list(islice(words, _WORDS_OF_REQUEST))) == _WORDS_OF_REQUEST:
             return True
     if part.isascii() or not _ASKS_IN_CHINESE.search(part):
