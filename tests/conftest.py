@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fixtures.gateway",
     "tests.fixtures.cascading",
     "tests.fixtures.processes",
+    "tests.fixtures.golden",
 ]
 
 # A busy machine is slow now and then, and that says nothing about the code.
