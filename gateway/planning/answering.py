@@ -1,0 +1,63 @@
+"""Has a tool answer, and completes what every answer says: what was given, what was a default, and which prices are old."""
+
+from collections.abc import Collection, Sequence
+from datetime import date
+from typing import Any
+
+import msgspec
+
+from gateway.planning.contract import Answer, Assumption, Cell, Context, Inputs, Tool
+from gateway.planning.reading import Input, inputs_of
+
+OLD_DAYS = 90
+_MOST_NAMED = 4
+
+
+def answered(tool: Tool[Any], inputs: Inputs, given: Collection[str], context: Context) -> Answer:
+    """`given` names the inputs that are not defaults. Raises PlanError."""
+    answer = tool.plan(inputs, context)
+    own = [_assumption(each, inputs, is_given=each.name in given) for each in inputs_of(type(inputs))]
+    assumptions = [
+        *(each for each in own if each.origin == "given"),
+        *answer.assumptions,
+        *(each for each in own if each.origin == "default"),
+    ]
+    warnings = [*answer.warnings, *_old(assumptions, date.fromisoformat(context.today))]
+    return msgspec.structs.replace(answer, assumptions=assumptions, warnings=warnings)
+
+
+def _assumption(each: Input, inputs: Inputs, *, is_given: bool) -> Assumption:
+    value: Any = each.value_of(inputs)
+    cell: Cell = ", ".join(str(item) for item in value) if each.is_many else value
+    if is_given:
+        return Assumption(name=each.name, value=cell, unit=each.unit, origin="given")
+    return Assumption(
+        name=each.name, value=cell, unit=each.unit, origin="default", source=each.source, as_of=each.as_of
+    )
+
+
+def _old(assumptions: Sequence[Assumption], today: date) -> list[str]:
+    """One warning for all that stand there with a day that is long past."""
+    old = [
+        f"{each.name} ({each.as_of})"
+        for each in assumptions
+        if each.origin in ("default", "catalogue") and _age(each.as_of, today) > OLD_DAYS
+    ]
+    if not old:
+        return []
+    named = ", ".join(old[:_MOST_NAMED])
+    more = f" and {len(old) - _MOST_NAMED} more" if len(old) > _MOST_NAMED else ""
+    return [f"Older than {OLD_DAYS} days: {named}{more}. Look them up, and give what holds today."]
+
+
+def _age(as_of: str, today: date) -> int:
+    """In days, from the last day that is meant: `2024` and `2024-06` are long ago only when they are over."""
+    if not as_of:
+        return 0
+    year, month, day = (*as_of.split("-"), "", "")[:3]
+    if day:
+        return (today - date.fromisoformat(as_of)).days
+    if month:
+        months = int(year) * 12 + int(month)
+        return (today - date(months // 12, months % 12 + 1, 1)).days + 1
+    return (today - date(int(year), 12, 31)).days

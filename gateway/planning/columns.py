@@ -1,0 +1,145 @@
+"""Rows in aligned columns, for people: numbers with thousands and on their decimal points, long words wrapped."""
+
+import textwrap
+from collections.abc import Sequence
+from decimal import Decimal
+from math import floor, isfinite, log10
+
+from gateway.planning.contract import NEVER, Cell
+
+GAP = "  "
+_DASH = "-"
+_NARROWEST = 12
+"""To which a column of words is wrapped at most."""
+
+
+def shown(cell: Cell) -> str:
+    """A cell by itself."""
+    return _formatted(cell, _decimals(cell))
+
+
+def plain(text: str) -> str:
+    """Names come from people: nothing in them may move the cursor."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def column(cells: Sequence[Cell]) -> list[str]:
+    """Cells of one unit: numbers with as many decimals as the one that needs most, and right-aligned."""
+    numbers = [cell for cell in cells if _is_number(cell)]
+    decimals = max((_decimals(cell) for cell in numbers), default=0)
+    texts = [_formatted(cell, decimals) for cell in cells]
+    if not numbers:
+        return texts
+    return _right(texts)
+
+
+def points(cells: Sequence[Cell]) -> list[str]:
+    """Cells of several units: each with its own decimals, aligned on the point."""
+    texts = [shown(cell) for cell in cells]
+    after = [
+        len(text.partition(".")[2]) if _is_number(cell) else -1
+        for text, cell in zip(texts, cells, strict=True)
+    ]
+    most = max((length for length in after if length > 0), default=-1)
+    padded = [
+        text + " " * (most - length + (length == 0)) if length >= 0 and most > 0 else text
+        for text, length in zip(texts, after, strict=True)
+    ]
+    return _right(padded)
+
+
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, is_right: Sequence[bool]
+) -> list[str]:
+    """Lines of at most `width`, if the numbers leave room: heads wrap to their columns, and words where they must."""
+    widths = _widths(heads, rows, width, is_right)
+    lines: list[str] = []
+    for row in ([heads] if any(heads) else []) + list(rows):
+        lines += _wrapped(row, widths, is_right, is_head=row is heads)
+    return lines
+
+
+def _widths(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, is_right: Sequence[bool]
+) -> list[int]:
+    widths = [max([_longest_word(head), *(len(row[at]) for row in rows)]) for at, head in enumerate(heads)]
+    room = width - len(GAP) * (len(widths) - 1)
+    words = [at for at in range(len(widths)) if not is_right[at]]
+    while words and sum(widths) > room:
+        widest = max(words, key=lambda at: widths[at])
+        if widths[widest] <= _NARROWEST:
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def _longest_word(text: str) -> int:
+    return max((len(word) for word in text.split()), default=0)
+
+
+def _wrapped(
+    row: Sequence[str], widths: Sequence[int], is_right: Sequence[bool], *, is_head: bool
+) -> list[str]:
+    cells = [
+        [text] if len(text) <= width else textwrap.wrap(text, width) or [""]
+        for text, width in zip(row, widths, strict=True)
+    ]
+    height = max(len(cell) for cell in cells)
+    # Heads stand on their numbers, words hang from the first line.
+    padded = [
+        [""] * (height - len(cell)) + cell if is_head else cell + [""] * (height - len(cell))
+        for cell in cells
+    ]
+    return [
+        GAP.join(
+            cell[line].rjust(width) if right else cell[line].ljust(width)
+            for cell, width, right in zip(padded, widths, is_right, strict=True)
+        ).rstrip()
+        for line in range(height)
+    ]
+
+
+def _is_number(cell: Cell) -> bool:
+    return isinstance(cell, int | float | Decimal) and not isinstance(cell, bool)
+
+
+def _decimals(cell: Cell) -> int:
+    """What a reader wants: five digits or so of a float, of money all there are, up to what is written of a price."""
+    if isinstance(cell, Decimal):
+        exponent = cell.as_tuple().exponent
+        written = -exponent if isinstance(exponent, int) and exponent < 0 else 0
+        return min(written, max(2, _digits(float(cell), 4)))
+    if isinstance(cell, float) and isfinite(cell):
+        return len(f"{cell:.{_float_decimals(abs(cell))}f}".rstrip("0").partition(".")[2])
+    return 0
+
+
+def _float_decimals(size: float) -> int:
+    if size >= 1e6:
+        return 0
+    if size >= 1000:
+        return 2
+    return 3 if size >= 1 else _digits(size, 4)
+
+
+def _digits(value: float, significant: int) -> int:
+    """Decimals that show so many digits of it."""
+    size = abs(value)
+    return max(0, significant - 1 - floor(log10(size))) if size else 0
+
+
+def _formatted(cell: Cell, decimals: int) -> str:
+    if cell is None or cell == "":
+        return _DASH
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, str):
+        return plain(cell)
+    if isinstance(cell, float) and not isfinite(cell):
+        return NEVER if cell > 0 else _DASH
+    return f"{cell:,.{0 if isinstance(cell, int) else decimals}f}"
+
+
+def _right(texts: list[str]) -> list[str]:
+    width = max((len(text) for text in texts), default=0)
+    return [text.rjust(width) for text in texts]
