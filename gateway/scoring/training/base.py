@@ -10,21 +10,20 @@ import numpy.typing as npt
 from gateway.errors import ConfigError
 from gateway.scoring.classes import CLASSES, classes_of
 
-NAMES = ("rows", "table", "scale", "weight", "combination", "classes")
+NAMES = ("rows", "table", "pull", "combination", "classes")
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
     """V entries of the tokenizer's vocabulary share R vectors of D dimensions; row 0 stands for none."""
 
-    rows: npt.NDArray[np.uint16]
+    rows: npt.NDArray[np.int32]
     """[V] the vector of a token."""
     table: npt.NDArray[np.int8]
     """[R, D]"""
-    scale: npt.NDArray[np.float32]
-    """[R] by which a row of the table is multiplied."""
-    weight: npt.NDArray[np.float32]
-    """[R] what a token counts for in the mean: frequent ones say little (Arora et al. 2017, smooth inverse frequency)."""
-    combination: npt.NDArray[np.uint8]
+    pull: npt.NDArray[np.float32]
+    """[R, 1] by which a row of the table is multiplied: what makes its integers a vector, times what the token counts for in
+    the mean. Frequent ones say little (Arora et al. 2017, smooth inverse frequency); 0 is for those that are not known."""
+    combination: npt.NDArray[np.int32]
     """[V] which combination of classes a token has."""
     classes: npt.NDArray[np.float32]
     """[combinations, len(CLASSES)] of 0 and 1."""
@@ -54,8 +53,8 @@ def make_base(
     """`pieces` in the order of their ids; `vectors` [R, D], of which row 0 stands for none."""
     scale = np.abs(vectors).max(axis=1) / 127 + 1e-12
     combinations: dict[tuple[str, ...], int] = {}
-    which = np.zeros(len(pieces), np.uint8)
-    rows = np.zeros(len(pieces), np.uint16)
+    which = np.zeros(len(pieces), np.int32)
+    rows = np.zeros(len(pieces), np.int32)
     for token, piece in enumerate(pieces):
         row = rows[token] = row_of(piece)
         names = tuple(name for name in classes_of(piece) if name != "unread" or not weights[row])
@@ -66,8 +65,7 @@ def make_base(
     return Base(
         rows=rows,
         table=np.round(vectors / scale[:, None]).astype(np.int8),
-        scale=scale.astype(np.float32),
-        weight=weights.astype(np.float32),
+        pull=(scale * weights).astype(np.float32)[:, None],
         combination=which,
         classes=classes,
     )

@@ -47,8 +47,7 @@ def raw_features(base: Base, prompts: Sequence[Prompt], encode: Encode) -> tuple
         inputs = inputs_of([prompt], encode)
         counts = inputs.counts[0]
         rows = base.rows[inputs.ids]
-        weights = base.weight[rows] * np.log1p(counts)
-        meaning = (weights * base.scale[rows]) @ base.table[rows].astype(np.float32)
+        meaning = (base.pull[rows, 0] * np.log1p(counts)) @ base.table[rows].astype(np.float32)
         meanings[at] = meaning / max(float(np.linalg.norm(meaning)), 1e-6)
         classes = base.classes[base.combination[inputs.ids]]
         total = counts @ classes
