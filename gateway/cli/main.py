@@ -42,13 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["worker"]:
         return _exec_worker(argv[1:])
-    parser = _parser()
-    args = parser.parse_args(argv)
-    if not hasattr(args, "run"):
-        parser.print_help()
-        return 2
     try:
-        code: int = args.run(args)
+        return _plan(argv[1:]) if argv[:1] == ["plan"] else _run(argv)
     except ConfigError as exc:
         print(f"weighbridge: {exc}", file=sys.stderr)
         return 2
@@ -56,6 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0  # `weighbridge spend | head`
     except KeyboardInterrupt:
         return 130
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if not hasattr(args, "run"):
+        parser.print_help()
+        return 2
+    code: int = args.run(args)
     return code
 
 
@@ -72,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _keys(commands)
     _spend(commands)
     scorer.add(commands)
+    commands.add_parser("plan", help="What it would cost, what fits, and when own hardware pays.")
     return parser
 
 
@@ -116,6 +121,13 @@ def _serve(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _exec_worker(argv: Sequence[str]) -> int:
     """A worker shares no code with the gateway: this process becomes one."""
     os.execv(sys.executable, [sys.executable, "-P", "-m", "workers", *argv])  # noqa: S606 - our own module, no shell
+
+
+def _plan(argv: Sequence[str]) -> int:
+    """Its parsers are made from the inputs of the tool that is asked for."""
+    from gateway.cli import plan
+
+    return plan.main(argv)
 
 
 def _check_config(commands: "Commands[argparse.ArgumentParser]") -> None:

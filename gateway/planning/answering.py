@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.planning.comparing import changes
 from gateway.planning.contract import Answer, Assumption, Cell, Context, Inputs, Tool
 from gateway.planning.reading import Input, inputs_of
 
@@ -23,7 +24,21 @@ def answered(tool: Tool[Any], inputs: Inputs, given: Collection[str], context: C
         *(each for each in own if each.origin == "default"),
     ]
     warnings = [*answer.warnings, *_old(assumptions, date.fromisoformat(context.today))]
-    return msgspec.structs.replace(answer, assumptions=assumptions, warnings=warnings)
+    full = msgspec.structs.replace(answer, assumptions=assumptions, warnings=warnings)
+    if context.previous is None:
+        return full
+    changed = changes(full, context.previous)
+    return msgspec.structs.replace(full, tables=[*full.tables, changed])
+
+
+def asks_ledger(inputs: Inputs) -> bool:
+    return bool(getattr(inputs, "from_ledger", False))
+
+
+def ledger_question(inputs: Inputs) -> dict[str, str]:
+    """Which traffic is meant: arguments for `gateway.ledger.traffic.TrafficReader.read`."""
+    asked = {name: getattr(inputs, name, None) for name in ("tenant", "from_", "to", "reference")}
+    return {name: value for name, value in asked.items() if value}
 
 
 def _assumption(each: Input, inputs: Inputs, *, is_given: bool) -> Assumption:

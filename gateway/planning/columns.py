@@ -34,8 +34,10 @@ def column(cells: Sequence[Cell]) -> list[str]:
 
 
 def points(cells: Sequence[Cell]) -> list[str]:
-    """Cells of several units: each with its own decimals, aligned on the point."""
+    """Cells of several units: each number with its own decimals, aligned on the point."""
     texts = [shown(cell) for cell in cells]
+    if not any(_is_number(cell) for cell in cells):
+        return texts
     after = [
         len(text.partition(".")[2]) if _is_number(cell) else -1
         for text, cell in zip(texts, cells, strict=True)

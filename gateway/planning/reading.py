@@ -9,7 +9,6 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from functools import cache
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -61,7 +60,6 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
         return getattr(inputs, self.attribute)
 
 
-@cache
 def inputs_of(kind: type[Inputs]) -> tuple[Input, ...]:
     hints = typing.get_type_hints(kind, include_extras=True)
     return tuple(_input(field, hints[field.name]) for field in msgspec.structs.fields(kind))

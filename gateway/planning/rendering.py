@@ -77,7 +77,7 @@ def _lines(lines: Sequence[Line]) -> str:
     values = points([line.value for line in lines])
     label = max(len(line.label) for line in lines)
     texts = [
-        f"{_INDENT}{plain(line.label).ljust(label)}  {value}  {line.unit}".rstrip()
+        f"{_INDENT}{plain(line.label).ljust(label)}  {value}  {_unit(line)}".rstrip()
         for line, value in zip(lines, values, strict=True)
     ]
     groups = groupby(zip(lines, texts, strict=True), key=lambda pair: pair[0].group)
@@ -87,8 +87,14 @@ def _lines(lines: Sequence[Line]) -> str:
 
 
 def _table(each: Table, width: int) -> str:
+    if not each.rows:
+        return f"{plain(each.title)}: none"
     cells = [[row.get(column.key) for row in each.rows] for column in each.columns]
-    columns = [column(of_one) for of_one in cells]
+    # What has no unit of its own holds several.
+    columns = [
+        column(of_one) if described.unit else points(of_one)
+        for described, of_one in zip(each.columns, cells, strict=True)
+    ]
     is_right = [any(isinstance(cell, int | float | Decimal) for cell in of_one) for of_one in cells]
     lines = table(
         [_head(column.label, column.unit) for column in each.columns],
@@ -103,7 +109,7 @@ def _formulas(lines: Sequence[Line], width: int) -> str:
     told = ["How it was found"]
     for line in lines:
         if line.formula:
-            told.append(f"{_INDENT}{plain(line.label)}: {shown(line.value)} {line.unit}".rstrip())
+            told.append(f"{_INDENT}{plain(line.label)}: {shown(line.value)} {_unit(line)}".rstrip())
             told += [
                 wrapped
                 for text in (line.formula, line.numbers)
@@ -140,6 +146,10 @@ def _warnings(warnings: Sequence[str], width: int) -> str:
         for line in textwrap.wrap(plain(text), width, initial_indent="! ", subsequent_indent="  ")
     ]
     return "\n".join(told)
+
+
+def _unit(line: Line) -> str:
+    return "" if line.value in (NEVER, None) else line.unit
 
 
 def _head(label: str, unit: str) -> str:
