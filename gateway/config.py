@@ -347,6 +347,14 @@ class Scoring(_Section, frozen=True, kw_only=True):
     deep: DeepScoring = DeepScoring()
 
 
+class Planning(_Section, frozen=True, kw_only=True):
+    """`weighbridge plan` with `--from-ledger`."""
+
+    reference: str = ""
+    """The model, or UPSTREAM/MODEL, that savings are measured against: where every request would have gone without the
+    gateway. `--reference` says another."""
+
+
 class Telemetry(_Section, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
@@ -387,6 +395,7 @@ class Config(_Section, frozen=True, kw_only=True):
     tiers: dict[Name, TierConfig] = msgspec.field(default_factory=shipped_tiers)
     policies: Policies = Policies()
     scoring: Scoring = Scoring()
+    planning: Planning = Planning()
     telemetry: Telemetry = Telemetry()
     workers: dict[Name, Worker] = msgspec.field(default_factory=dict)
 
@@ -542,6 +551,7 @@ def _check(config: Config, source: str) -> None:
         raise ConfigError(
             f"{source}: scoring.deep.band: expected the lower complexity first, such as [0.2, 0.8]"
         )
+    _check_reference(f"{source}: planning.reference", config)
     for name, tier in config.tiers.items():
         _check_usd(f"{source}: tiers.{name}.budget_usd_per_month", tier.budget_usd_per_month)
     if (
@@ -552,6 +562,18 @@ def _check(config: Config, source: str) -> None:
         raise ConfigError(
             f"{source}: server.admin_port: {config.server.port} is the apps' port; admin needs its own"
         )
+
+
+def _check_reference(at: str, config: Config) -> None:
+    chats = {
+        f"{upstream_name}/{model_name}"
+        for upstream_name, upstream in config.upstreams.items()
+        for model_name, model in upstream.models.items()
+        if model.kind == "chat"
+    }
+    wanted = config.planning.reference
+    if wanted and wanted not in chats and wanted not in {id_.partition("/")[2] for id_ in chats}:
+        raise ConfigError(f"{at}: {wanted!r} is no chat model here; there are {', '.join(sorted(chats))}")
 
 
 def _check_model(at: str, name: str, model: Model) -> None:

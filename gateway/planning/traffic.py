@@ -15,14 +15,16 @@ class Hour(msgspec.Struct, frozen=True, kw_only=True):
     upstream: str
     size: Size
     requests: int
-    """Attempts that were billed, those that a cascade passed over included."""
+    """Attempts but those that failed, which nobody is billed for; those that a cascade passed over are among them."""
     input_tokens: int
     """All that went in, cached ones included."""
     cached_input_tokens: int
     output_tokens: int
+    """All that came out, reasoning included."""
     cost: NanoUSD
     reference_cost: NanoUSD | None = None
-    """What the same tokens had cost at the reference model; None if nobody named one."""
+    """What the same requests had cost at the reference model, by the tokens of the answers that were served: one that
+    a cascade passed over counts as nothing, and what is no chat as what it cost. None if nobody named a model."""
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,4 +36,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None
     """None: the whole site."""
     hours: tuple[Hour, ...]
+    cached: tuple[Hour, ...] = ()
+    """Replies from the gateway's cache, by the model that had answered first: they cost nothing."""
     reference_model: str | None = None
+    """UPSTREAM/MODEL."""
