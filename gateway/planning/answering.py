@@ -16,8 +16,13 @@ _MOST_NAMED = 4
 
 def answered(tool: Tool[Any], inputs: Inputs, given: Collection[str], context: Context) -> Answer:
     """`given` names the inputs that are not defaults. Raises PlanError."""
+    preset = tool.preset(inputs) if tool.preset else {}
+    inputs = msgspec.structs.replace(inputs, **{name: preset[name] for name in preset if name not in given})
     answer = tool.plan(inputs, context)
-    own = [_assumption(each, inputs, is_given=each.name in given) for each in inputs_of(type(inputs))]
+    own = [
+        _assumption(each, inputs, is_given=each.name in given or each.name in preset)
+        for each in inputs_of(type(inputs))
+    ]
     assumptions = [
         *(each for each in own if each.origin == "given"),
         *answer.assumptions,

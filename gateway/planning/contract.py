@@ -183,6 +183,9 @@ class Tool(msgspec.Struct, Generic[I], frozen=True, kw_only=True):
     """Arguments after `weighbridge plan NAME`, each of which works as it stands, offline."""
     files: Sequence[str] = ()
     """Inputs that name a file on the command line, and hold its text in the API."""
+    preset: Callable[[I], Mapping[str, Any]] | None = None
+    """Other inputs that one input (`scenario`) stands for, by name; what is given beside it counts instead. Raises
+    PlanError."""
 
 
 def money_cell(money: Money) -> Decimal:
