@@ -118,7 +118,7 @@ def _read(
     for name in given:
         if name not in known:
             near = did_you_mean(name, list(known), called)
-            raise PlanError(f"There is no input {called(name[:_SHOWN])}.{near}", param=name[:_SHOWN])
+            raise PlanError(f"There is no input {called(_shown(name))}.{near}", param=_shown(name))
     values = {
         known[name].attribute: _many(known[name], value, called, one)
         if known[name].is_many
