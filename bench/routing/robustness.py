@@ -5,6 +5,7 @@
 A scorer takes a list of prompts and gives a float for each, higher where the strong model is needed more. The prompts
 are those of tests/data/paraphrases.jsonl; the thresholds are those that send 20 % and 50 % of them to the strong model.
 Attacks are made against the half that scores lower: the search sees a few of those prompts, the figures are of others.
+In brackets 95 %: Wilson's intervals over prompts, of shares; of resamples of them, of rank correlations.
 """
 
 import argparse
@@ -27,6 +28,9 @@ from bench.routing.perturbations import CHANGES  # noqa: E402
 SHARES = (0.2, 0.5)
 SEEN = 10
 """Prompts that the search looks at."""
+ROUNDS = 1000
+"""Of resampling."""
+_Z = 1.96
 
 
 class Scored:
@@ -34,16 +38,18 @@ class Scored:
 
     def __init__(self, score: Callable[[list[str]], Sequence[float]], traffic: Sequence[str]) -> None:
         self._score = score
+        self.asked = 0
         self.traffic = list(traffic)
         self.scores = self(self.traffic)
         self.thresholds = [float(np.quantile(self.scores, 1 - share)) for share in SHARES]
         self.unit = float(self.scores.std()) or 1.0
 
     def __call__(self, prompts: Sequence[str]) -> "np.ndarray":
+        self.asked += len(prompts)
         return np.asarray(self._score(list(prompts)), dtype=float)
 
-    def same_route(self, a: "np.ndarray", b: "np.ndarray") -> list[float]:
-        return [float(np.mean((a > threshold) == (b > threshold))) for threshold in self.thresholds]
+    def same_route(self, a: "np.ndarray", b: "np.ndarray") -> list[str]:
+        return [_share((a > threshold) == (b > threshold)) for threshold in self.thresholds]
 
 
 def main() -> None:
@@ -85,7 +91,7 @@ def paraphrases(scored: Scored, pairs: Sequence[dict[str, str]]) -> None:
     for name, chosen in rows.items():
         a, b = scored.scores[chosen], again[chosen]
         at_20, at_50 = scored.same_route(a, b)
-        print(f"| {name} | {chosen.sum()} | {_spearman(a, b):.3f} | {at_20:.1%} | {at_50:.1%} |")
+        print(f"| {name} | {chosen.sum()} | {_correlation(a, b)} | {at_20} | {at_50} |")
 
 
 def perturbed(scored: Scored) -> None:
@@ -96,7 +102,7 @@ def perturbed(scored: Scored) -> None:
         after = scored([change(prompt) for prompt in scored.traffic])
         at_20, at_50 = scored.same_route(scored.scores, after)
         shift = (after - scored.scores) / scored.unit
-        print(f"| {name} | {at_20:.1%} | {at_50:.1%} | {shift.mean():+.2f} | {np.abs(shift).mean():.2f} |")
+        print(f"| {name} | {at_20} | {at_50} | {shift.mean():+.2f} | {np.abs(shift).mean():.2f} |")
 
 
 def upward(scored: Scored, prompts: Sequence[str]) -> None:
@@ -104,12 +110,15 @@ def upward(scored: Scored, prompts: Sequence[str]) -> None:
     print(
         "| added text | over the 20 % threshold | over the 50 % threshold | mean shift, SD |\n|---|---|---|---|"
     )
-    for kind, group in (("", attacks.INSTRUCTIONS), ("padding: ", attacks.PADDING)):
-        rows = [_moved(scored, prompts, attack) for attack in group.values()]
-        for name, row in zip(group, rows, strict=True):
-            print(f"| {kind}{name} | {row[0]:.1%} | {row[1]:.1%} | {row[2]:+.2f} |")
-        mean = np.mean(rows, axis=0)
-        print(f"| **{kind or 'instructions: '}mean** | {mean[0]:.1%} | {mean[1]:.1%} | {mean[2]:+.2f} |")
+    for kind, group in (("instructions: ", attacks.INSTRUCTIONS), ("padding: ", attacks.PADDING)):
+        moved = np.array([_moved(scored, prompts, attack) for attack in group.values()])
+        named = {kind + name: rows for name, rows in zip(group, moved, strict=True)}
+        named |= {
+            f"**{kind}mean**": moved.mean(axis=0),
+            f"**{kind}the worst for each prompt**": moved.max(axis=0),
+        }
+        for name, rows in named.items():
+            print(f"| {name} | {_row(rows)} |")
 
 
 def searched(
@@ -120,10 +129,11 @@ def searched(
         f"\nSearched on {len(seen)} prompts among {len(words):,} words, {length} of them added; figures on the others.\n"
     )
     print(
-        "| place | over the 20 % threshold | over the 50 % threshold | mean shift, SD | s | found |\n|---|---|---|---|---|---|"
+        "| place | over the 20 % threshold | over the 50 % threshold | mean shift, SD | prompts scored | s | found |\n"
+        "|---|---|---|---|---|---|---|"
     )
     for place in ("after", "before", "around"):
-        began = time.perf_counter()
+        began, asked = time.perf_counter(), scored.asked
         found = attacks.search(
             scored,
             seen,
@@ -132,34 +142,59 @@ def searched(
             length=length,
             goal=lambda scores: 1 / (1 + np.exp((top - scores) / scored.unit)),
         )
-        row = _moved(scored, unseen, found)
-        took = time.perf_counter() - began
-        print(f"| {place} | {row[0]:.1%} | {row[1]:.1%} | {row[2]:+.2f} | {took:.0f} | `{_shown(found)}` |")
+        took, asked = time.perf_counter() - began, scored.asked - asked
+        row = _row(_moved(scored, unseen, found))
+        print(f"| {place} | {row} | {asked:,} | {took:.0f} | `{_shown(found)}` |", flush=True)
 
 
 def downward(scored: Scored, hard: Sequence[str], words: Sequence[str], length: int) -> None:
-    print(f"\nThe other way: {len(hard)} prompts that are sent to the strong model at 20 %.\n")
+    seen = hard[::5][:SEEN]
+    unseen = [prompt for prompt in hard if prompt not in seen]
+    print(f"\nThe other way: {len(unseen)} prompts that are sent to the strong model at 20 %.\n")
     print(
         "| added text | below the 20 % threshold | below the 50 % threshold | mean shift, SD |\n|---|---|---|---|"
     )
     found = attacks.search(
         scored,
-        hard[::5][:SEEN],
+        seen,
         words,
         where="after",
         length=length,
         goal=lambda scores: 1 / (1 + np.exp((scores - scored.thresholds[0]) / scored.unit)),
     )
     for name, attack in {**attacks.DOWNWARD, f"searched: {_shown(found)}": found}.items():
-        over_20, over_50, shift = _moved(scored, hard, attack)
-        print(f"| {name} | {1 - over_20:.1%} | {1 - over_50:.1%} | {shift:+.2f} |")
+        over_20, over_50, shift = _moved(scored, unseen, attack)
+        print(f"| {name} | {_row((1 - over_20, 1 - over_50, shift))} |")
 
 
-def _moved(scored: Scored, prompts: Sequence[str], attack: attacks.Attack) -> tuple[float, float, float]:
-    """Shares over the two thresholds once attacked, and the mean shift in standard deviations of the traffic."""
+def _moved(scored: Scored, prompts: Sequence[str], attack: attacks.Attack) -> "np.ndarray":
+    """Three rows, of each prompt once attacked: 1 where it is over either threshold, and its shift in standard
+    deviations of the traffic."""
     after = scored(attacks.apply(attack, prompts))
-    over = [float(np.mean(after > threshold)) for threshold in scored.thresholds]
-    return over[0], over[1], float((after - scored(prompts)).mean() / scored.unit)
+    over = [(after > threshold).astype(float) for threshold in scored.thresholds]
+    return np.array([*over, (after - scored(prompts)) / scored.unit])
+
+
+def _row(moved: Sequence["np.ndarray"]) -> str:
+    over_20, over_50, shift = moved
+    return f"{_share(over_20)} | {_share(over_50)} | {shift.mean():+.2f}"
+
+
+def _share(values: "np.ndarray") -> str:
+    """Of values from 0 to 1, one for each prompt; between 0 and 1 the interval is wider than it need be."""
+    mean, n = float(np.mean(values)), len(values)
+    centre, spread = mean + _Z**2 / (2 * n), _Z * (mean * (1 - mean) / n + (_Z / (2 * n)) ** 2) ** 0.5
+    low, high = (
+        abs(centre + side * spread) / (1 + _Z**2 / n) for side in (-1, 1)
+    )  # never below 0, but for rounding
+    return f"{mean:.1%} ({low:.0%} to {high:.0%})"
+
+
+def _correlation(a: "np.ndarray", b: "np.ndarray") -> str:
+    rng = np.random.default_rng(0)
+    drawn = (rng.integers(0, len(a), len(a)) for _ in range(ROUNDS))
+    low, high = np.nanquantile([_spearman(a[rows], b[rows]) for rows in drawn], [0.025, 0.975])
+    return f"{_spearman(a, b):.3f} ({low:.2f} to {high:.2f})"
 
 
 def _spearman(a: "np.ndarray", b: "np.ndarray") -> float:
