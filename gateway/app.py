@@ -20,6 +20,7 @@ from litestar.openapi import OpenAPIConfig
 from gateway import __version__
 from gateway.api.admin.accounts import account_handlers
 from gateway.api.admin.outcomes import outcome_handlers
+from gateway.api.admin.plan import PlanDesk, plan_handlers
 from gateway.api.admin.scorer import ScorerDesk, scorer_handlers
 from gateway.api.admin.system import system_handlers
 from gateway.api.anthropic.count import TokenCounting
@@ -72,6 +73,7 @@ from gateway.ledger.price_book import PriceBook
 from gateway.ledger.shipper import Shipper
 from gateway.ledger.store import SpentReader, SqlLedger
 from gateway.ledger.sweeper import Sweeper
+from gateway.ledger.traffic import TrafficReader
 from gateway.limits.client import StoreClient
 from gateway.limits.contract import LimiterUnavailableError
 from gateway.limits.failover import FailoverLimiter
@@ -319,6 +321,11 @@ class Gateway:
                 ),
                 *scorer_handlers(self._scorer_desk(), self.registry),
                 *finance_handlers(self.ledger, self.catch_up),
+                *plan_handlers(
+                    PlanDesk(
+                        TrafficReader(self.database, self._config, self._clock), self._clock, self.catch_up
+                    )
+                ),
                 *self._probes(with_metrics=True),
             ],
             guards=[OperatorGuard(self.accounts.operators)],
