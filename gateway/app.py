@@ -444,6 +444,7 @@ class Gateway:
     def _stages(self, failpoints: Failpoints) -> Stages:
         config, clock, metrics, log = self._config, self._clock, self.metrics, self.log
         total_s = _longest_s(config)
+        asking, cascade = self._asking_and_cascade(failpoints)
         cache = (
             ExactCache(
                 RedisReplyStore(self.cache_client),
@@ -474,11 +475,12 @@ class Gateway:
                 self.registry.named,
                 self.registry.fallback,
                 self.pool.health,
+                cascade.ceiling,
                 metrics,
                 log,
                 default_policy=config.policies.default,
             ),
-            dispatch=self._dispatch(failpoints, total_s),
+            dispatch=Dispatch(asking, cascade, clock, total_s=total_s),
             relay=Relay(self.journal, clock, metrics, failpoints, total_s=total_s),
             meter=Meter(self._count_tokens, metrics),
             settle=Settle(
@@ -499,7 +501,7 @@ class Gateway:
             ),
         )
 
-    def _dispatch(self, failpoints: Failpoints, total_s: float) -> Dispatch:
+    def _asking_and_cascade(self, failpoints: Failpoints) -> tuple[Asking, Cascade]:
         clock, log, journal = self._clock, self.log, self.journal
         asking = Asking(
             self.pool,
@@ -511,8 +513,7 @@ class Gateway:
             max_unshipped=self._config.journal.max_unshipped,
         )
         weighing = Weighing(self._deferral, self.metrics, log)
-        cascade = Cascade(asking, weighing, journal, clock, log, failpoints)
-        return Dispatch(asking, cascade, clock, total_s=total_s)
+        return asking, Cascade(asking, weighing, journal, clock, log, failpoints)
 
     def _resolve(self, token: str) -> Caller | None:
         try:

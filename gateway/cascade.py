@@ -1,7 +1,7 @@
 """The way through a decision that weighs answers: the cheap one first, and the next only where that will not do, what is
 held pays for it, and there is time. What was paid for is never thrown away for an error."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -18,11 +18,11 @@ from gateway.failpoints import Failpoints
 from gateway.ledger.contract import Journal
 from gateway.scoring.contract import Answer
 from gateway.telemetry.logs import Logger
-from gateway.ticket import Request, Step, Ticket, Verdict
+from gateway.ticket import Endpoint, Request, Step, Ticket, Verdict
 from gateway.upstreams.contract import UpstreamError
 from gateway.values import NanoUSD, cost
 from gateway.weighing import Weighed, Weighing
-from policies.contract import Acceptance, Candidate
+from policies.contract import Acceptance, Candidate, Ceiling
 
 _NOT_SAMPLED = (
     "stream", "stream_options", "n", "best_of", "logprobs", "top_logprobs", "seed", "temperature", "top_p", "top_k",
@@ -65,13 +65,29 @@ class Cascade:
         """None if nobody answered; then `errors` says why. Raises GatewayError, ClientGoneError."""
         return await _Run(self, ticket, exchange, terms, attempts, deadline, errors)()
 
+    def ceiling(self, request: Request, terms: Sequence[Terms]) -> Ceiling:
+        """How good an answer to this request may be found at most, for policies."""
+
+        def ceiling(candidate: Candidate, *, second: Candidate | None, asks_logprobs: bool) -> float:
+            offer = next(term.offer for term in terms if term.offer.id == candidate.id)
+            has_logprobs = "logprobs" in request.needs or (
+                asks_logprobs and self._tells_logprobs(offer, offer.form_for(request))
+            )
+            return self.weighing.ceiling(candidate, has_logprobs=has_logprobs, second=second)
+
+        return ceiling
+
     def asks_logprobs(self, request: Request, acceptance: Acceptance, attempt: Attempt) -> bool:
         """Whether the caller did not ask for them, and they can be had all the same."""
-        offer = attempt.terms.offer
         return (
             acceptance.asks_logprobs
-            and attempt.form == "chat"
             and "logprobs" not in request.needs
+            and self._tells_logprobs(attempt.terms.offer, attempt.form)
+        )
+
+    def _tells_logprobs(self, offer: Offer, form: Endpoint) -> bool:
+        return (
+            form == "chat"
             and "logprobs" in offer.abilities - offer.refuses
             and offer.id not in self._without_logprobs
         )

@@ -68,6 +68,21 @@ class Weighing:
         is_empty = not any(answer.text.strip() or answer.calls for answer in answers)
         return Weighed(p_good=p_good, least=least, most=most, is_empty=is_empty)
 
+    def ceiling(self, candidate: Candidate, *, has_logprobs: bool, second: Candidate | None) -> float:
+        """The highest P(good) that an answer of its could be found to have. A part that fails rules nothing out."""
+        try:
+            ceiling = self._deferral.ceiling(
+                candidate.p_good, has_logprobs=has_logprobs, second=second.p_good if second else None
+            )
+            error = "" if 0 <= ceiling <= 1 else "no probability"
+        except Exception as exc:  # noqa: BLE001 - no fault in judging answers may cost the request
+            error = type(exc).__name__
+        if error:
+            self._metrics.degraded("deferral")
+            self._log.warning("cascade.ceiling_failed", model=candidate.model, error=error)
+            return 1.0
+        return ceiling
+
     def _worst(self, prior: float, signals: Sequence[AnswerSignals]) -> float:
         return min([self._deferral.updated(prior, each) for each in signals], default=prior)
 

@@ -31,15 +31,16 @@ class Cascade:
     def order(self, facts: Facts, candidates: Sequence[Candidate]) -> Order:
         """The steps, then the others by promise: those only stand in for one that fails."""
         single = CheapestAdequate(self.accept).order(facts, candidates)
-        *weighed, last = self._steps(facts, candidates)
+        worth, left_out = self._worth(facts, candidates)
+        *weighed, last = self._steps(facts, worth)
         if not weighed:
-            return single
+            return single._replace(why=single.why + left_out)
         steps = [*weighed, last]
         first = weighed[0]
         return Order(
             [*steps, *(candidate for candidate in single.candidates if candidate not in steps)],
             f"{first.model} first, with P(good) {p_good(first):.2f}; if its answer does not reach {self.accept:g}, "
-            f"{steps[1].model} with {p_good(steps[1]):.2f}",
+            f"{steps[1].model} with {p_good(steps[1]):.2f}{left_out}",
             Acceptance(
                 thresholds=tuple(self.accept for _ in weighed),
                 seconds=tuple(self._second(candidate, candidates) for candidate in weighed),
@@ -48,10 +49,22 @@ class Cascade:
             ),
         )
 
-    def _steps(self, facts: Facts, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def _worth(self, facts: Facts, candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
+        """Those whose answers might be served, the last one always, and for the reason who is not among them."""
+        *cheap, last = _ladder(candidates)
+        # Where nobody promises the mark, an answer is kept that is found to be as good as the last one's promise.
+        mark = min(self.accept, p_good(last))
+        promising = [one for one in cheap if p_good(one) >= self.skip_below]
+        ceilings = {one.id: self._ceiling(facts, one, candidates) for one in promising}
+        hopeless = [one for one in promising if ceilings[one.id] < mark]
+        if not hopeless:
+            return [*promising, last], ""
+        named = ", ".join(f"{one.model} (at most {ceilings[one.id]:.2f})" for one in hopeless)
+        worth = [one for one in promising if one not in hopeless]
+        return [*worth, last], f"; could not reach {round(mark, 2):g}: {named}"
+
+    def _steps(self, facts: Facts, worth: Sequence[Candidate]) -> list[Candidate]:
         """Fewer than allowed if they would not save anything, or if what is held could not pay for all of them."""
-        ladder = _ladder(candidates)
-        worth = [one for one in ladder[:-1] if p_good(one) >= self.skip_below] + ladder[-1:]
         for count in range(min(self.max_steps, len(worth)), 1, -1):
             rest = worth[count - 1 :]
             last = next((one for one in rest if p_good(one) >= self.accept), rest[-1])
@@ -61,7 +74,10 @@ class Cascade:
             ]
             if tried and sum(one.worst_cost for one in (*tried, last)) <= facts.budget:
                 return [*tried, last]
-        return ladder[-1:]
+        return [worth[-1]]
+
+    def _ceiling(self, facts: Facts, first: Candidate, candidates: Sequence[Candidate]) -> float:
+        return facts.ceiling(first, second=self._second(first, candidates), asks_logprobs=self.logprobs)
 
     def _second(self, first: Candidate, candidates: Sequence[Candidate]) -> Candidate | None:
         if self.second_sample == SAME:

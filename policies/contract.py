@@ -8,6 +8,19 @@ Size = Literal["small", "medium", "large", "cloud"]
 SIZES: tuple[Size, ...] = ("small", "medium", "large", "cloud")
 
 
+class Ceiling(Protocol):
+    """Pure: the highest P(good) that the candidate's answer could be found to have once it is there, by its own signs, and
+    by a second answer if somebody would give one."""
+
+    def __call__(
+        self, candidate: "Candidate", /, *, second: "Candidate | None", asks_logprobs: bool
+    ) -> float: ...
+
+
+def unknown_ceiling(_candidate: "Candidate", *, second: "Candidate | None", asks_logprobs: bool) -> float:  # noqa: ARG001 - a Ceiling
+    return 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What a policy may know of a request."""
@@ -30,6 +43,8 @@ class Facts:
     is_degraded: bool = False
     """The score is the configured default, because the scorer failed."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    ceiling: Ceiling = unknown_ceiling
+    """What weighing an answer could come to; where nobody can tell, anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,3 +122,8 @@ class Deferral(Protocol):
     def updated(self, prior: float, signals: AnswerSignals) -> float:
         """P(good) after the answer, 0 to 1, from P(good) before it. A signal that is absent changes nothing."""
         ...
+
+    def ceiling(self, prior: float, *, has_logprobs: bool, second: float | None) -> float:
+        """The highest P(good) after any answer, from P(good) before it, and from that of whoever answers a second time;
+        None: nobody does."""
+        ...

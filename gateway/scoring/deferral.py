@@ -92,6 +92,17 @@ class AnswerDeferral:
             return p_good
         return _agreed(p_good, signals.agreement, signals.second_p_good)
 
+    def ceiling(self, prior: float, *, has_logprobs: bool, second: float | None) -> float:
+        best = AnswerSignals(
+            finish_reason="stop",
+            answer_chars=1,
+            has_result=True,
+            mean_logprob=0.0 if has_logprobs else None,
+            agreement=None if second is None else 1.0,
+            second_p_good=second,
+        )
+        return self.updated(prior, best)
+
 
 def _evidence(signals: AnswerSignals) -> float:
     logits = 0.0

@@ -15,11 +15,13 @@ from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Request
 from gateway.values import Caller, Reservation, Score
 from policies import constraints
-from policies.contract import Candidate, Decision, Facts, NoCandidateError, Policy
+from policies.contract import Candidate, Ceiling, Decision, Facts, NoCandidateError, Policy
 from policies.section import PolicyError
 
 Health = Callable[[str], tuple[bool, int]]
 """Upstream name to (is healthy, requests in flight)."""
+
+CeilingOf = Callable[[Request, Sequence[Terms]], Ceiling]
 
 _FIELD_OF = {
     "chat": {
@@ -59,6 +61,7 @@ class Route:
         named: Policy,
         cheapest: Policy,
         health: Health,
+        ceiling_of: CeilingOf,
         metrics: Metrics,
         log: Logger,
         *,
@@ -68,6 +71,7 @@ class Route:
         self._named = named
         self._cheapest = cheapest
         self._health = health
+        self._ceiling_of = ceiling_of
         self._metrics = metrics
         self._log = log
         self._default_policy = default_policy
@@ -105,6 +109,7 @@ class Route:
             needs=request.wishes,
             budget=reservation.amount,
             is_degraded=score.is_degraded,
+            ceiling=self._ceiling_of(request, terms),
         )
         candidates = [self._candidate(term, score, request) for term in terms]
         try:

@@ -245,6 +245,9 @@ class _Broken:
     def updated(self, _prior: float, _signals: AnswerSignals) -> float:
         return 1.0
 
+    def ceiling(self, _prior: float, **_: object) -> float:
+        return 1.0
+
 
 async def test_a_judge_that_fails_leaves_what_was_predicted_and_is_counted(
     make_cascade: MakeCascade, upstream: ScriptedUpstream

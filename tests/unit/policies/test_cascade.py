@@ -1,7 +1,10 @@
 """Which models a cascade asks, in which order, and when it is none."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from policies import document
 from policies.cascade import Cascade
@@ -58,6 +61,84 @@ def test_a_model_that_promises_too_little_is_not_tried(p_good, asked):
     ]
 
     assert steps(cascade(skip_below=0.2), candidates) == asked
+
+
+def can_reach(**ceilings):
+    """Facts that tell for each model how good its answer may be found at most; others as good as can be."""
+    return lambda one, **_: ceilings.get(one.model, 1.0)
+
+
+@pytest.mark.parametrize(("at_most", "asked"), [(0.8, "small medium"), (0.79, "medium large")])
+def test_a_model_that_no_sign_of_its_answer_could_bring_to_the_mark_is_no_step(at_most, asked):
+    assert steps(cascade(), one_of_each_size(), ceiling=can_reach(small=at_most)) == asked
+
+
+def test_if_no_cheap_model_could_reach_the_mark_the_last_is_asked_at_once_and_the_reason_says_so():
+    about = facts(ceiling=can_reach(small=0.75, medium=0.89))
+
+    decision = cascade(accept=0.95).decide(about, one_of_each_size()[:3])
+
+    assert decision.acceptance is None
+    assert [one.model for one in decision.candidates] == ["large", "medium", "small"]
+    assert decision.reason == (
+        "c: large is the cheapest with P(good) 0.95 >= 0.95; "
+        "could not reach 0.95: small (at most 0.75), medium (at most 0.89)"
+    )
+
+
+def test_the_reason_of_what_is_left_of_a_cascade_says_who_was_left_out():
+    about = facts(ceiling=can_reach(small=0.75))
+
+    assert cascade().decide(about, one_of_each_size()).reason == (
+        "c: medium first, with P(good) 0.85; if its answer does not reach 0.8, large with 0.95; "
+        "could not reach 0.8: small (at most 0.75)"
+    )
+
+
+@pytest.mark.parametrize(("at_most", "asked"), [(0.97, "small cloud"), (0.96, "cloud")])
+def test_where_nobody_promises_the_mark_an_answer_may_still_be_served_that_is_found_as_good_as_the_last(
+    at_most, asked
+):
+    ceiling = can_reach(small=at_most, medium=0.9, large=0.9)
+
+    assert steps(cascade(accept=0.99), one_of_each_size(), ceiling=ceiling) == asked
+
+
+def test_the_last_is_asked_whatever_its_answer_could_show():
+    assert steps(cascade(), one_of_each_size(), ceiling=lambda *_, **__: 0.0) == "medium"
+
+
+def test_who_promises_too_little_by_the_policy_itself_is_not_called_out_of_reach():
+    about = facts(ceiling=can_reach(small=0.3))
+
+    reason = cascade(skip_below=0.75).decide(about, one_of_each_size()).reason
+
+    assert reason == "c: medium first, with P(good) 0.85; if its answer does not reach 0.8, large with 0.95"
+
+
+@pytest.mark.parametrize("logprobs", [True, False])
+@pytest.mark.parametrize(
+    ("wanted", "second"), [(None, None), ("same", "small"), ("medium", "medium"), ("absent", None)]
+)
+def test_what_could_be_reached_is_by_the_signs_that_this_policy_lets_an_answer_show(wanted, second, logprobs):
+    asked = {}
+
+    def ceiling(one, *, second, asks_logprobs):
+        asked[one.model] = (second.model if second else None, asks_logprobs)
+        return 1.0
+
+    cascade(second_sample=wanted, logprobs=logprobs).decide(facts(ceiling=ceiling), one_of_each_size())
+
+    assert asked["small"] == (second, logprobs)
+
+
+@pytest.mark.parametrize(
+    ("budget", "asked"), [(1_400_000, "medium large"), (1_399_999, "large"), (999_999, "medium")]
+)
+def test_a_short_budget_shortens_what_is_left_as_ever(budget, asked):
+    policy, ceiling = cascade(accept=0.9), can_reach(small=0.8)
+
+    assert steps(policy, one_of_each_size(), budget=budget, ceiling=ceiling) == asked
 
 
 @pytest.mark.parametrize(("cost", "asked"), [(70, "small large"), (71, "large")])
@@ -142,10 +223,11 @@ def test_other_policies_ask_for_one_answer():
 
 
 @settings(deadline=None, max_examples=200)
-@given(given_facts=any_facts, candidates=any_candidates)
+@given(given_facts=any_facts, candidates=any_candidates, reach=st.floats(0, 1))
 def test_whatever_the_candidates_the_steps_rise_in_price_and_promise_and_fit_what_is_held(
-    given_facts, candidates
+    given_facts, candidates, reach
 ):
+    given_facts = replace(given_facts, ceiling=lambda one, **_: min(1.0, one.p_good + reach))
     policy = cascade(max_steps=3, skip_below=0.0, second_sample="a")
     try:
         decision = policy.decide(given_facts, candidates)
@@ -162,6 +244,8 @@ def test_whatever_the_candidates_the_steps_rise_in_price_and_promise_and_fit_wha
     promises = [one.p_good if 0 <= one.p_good <= 1 else 0 for one in asked]
     assert promises == sorted(set(promises))
     assert sum(one.worst_cost for one in asked) <= given_facts.budget
+    for promise, one in zip(promises[:-1], asked, strict=False):
+        assert given_facts.ceiling(one) >= min(0.8, promises[-1]) or promise == 0
 
 
 DOCUMENT = """\

@@ -105,6 +105,40 @@ def test_a_better_promise_is_never_worth_less(one: float, other: float, signals:
     assert DEFERRAL.updated(less, signals) <= DEFERRAL.updated(more, signals) + 1e-9
 
 
+@given(shares, signals_of, st.booleans(), st.none() | shares)
+def test_no_sign_whatever_lifts_it_over_its_ceiling(
+    prior: float, signals: AnswerSignals, has_logprobs: bool, second: float | None
+) -> None:
+    possible = msgspec.structs.replace(
+        signals,
+        mean_logprob=signals.mean_logprob if has_logprobs else None,
+        agreement=None if second is None else signals.agreement,
+        second_p_good=second,
+    )
+
+    ceiling = DEFERRAL.ceiling(prior, has_logprobs=has_logprobs, second=second)
+
+    assert DEFERRAL.updated(prior, possible) <= ceiling + 1e-12
+    assert prior - 1e-12 <= ceiling <= 1
+
+
+@given(st.floats(0.01, 0.99), shares)
+def test_each_kind_of_sign_raises_the_ceiling(prior: float, second: float) -> None:
+    own = DEFERRAL.ceiling(prior, has_logprobs=False, second=None)
+
+    assert prior < own < DEFERRAL.ceiling(prior, has_logprobs=True, second=None)
+    assert own <= DEFERRAL.ceiling(prior, has_logprobs=False, second=second)
+
+
+def test_the_ceiling_can_be_reached() -> None:
+    answer = said("(B)", logprobs=(-0.001,))
+
+    assert after(0.6, answer, said("(B)"), asked(second_p_good=0.7)) == DEFERRAL.ceiling(
+        0.6, has_logprobs=True, second=0.7
+    )
+    assert after(0.6, said("(B)")) == DEFERRAL.ceiling(0.6, has_logprobs=False, second=None)
+
+
 @given(shares)
 def test_without_any_sign_it_stays_as_it_was(prior: float) -> None:
     assert (
