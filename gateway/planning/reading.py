@@ -56,6 +56,11 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     def bounds_text(self) -> str:
         return " and ".join(f"{_SIGNS[sign]} {bound:,g}" for sign, bound in self.bounds.items())
 
+    @property
+    def json_default(self) -> Any:
+        """Money as a number: of those that people write as defaults none is rounded."""
+        return float(self.default) if isinstance(self.default, Decimal) else self.default
+
     def value_of(self, inputs: Inputs) -> Any:
         return getattr(inputs, self.attribute)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 
 import anyio
@@ -33,7 +32,7 @@ COMPARE = "compare"
 """An earlier answer, beside the inputs."""
 Form = Literal["json", "csv", "text", "svg", "png"]
 
-_MEDIA: Mapping[Form, str] = {
+MEDIA: Mapping[Form, str] = {
     "json": "application/json",
     "csv": "text/csv",
     "text": "text/plain; charset=utf-8",
@@ -76,7 +75,7 @@ class PlanDesk:
             raise InvalidRequestError(exc.message, param=(exc.param or "").rstrip("_") or None) from exc
         except PlotsUnavailableError as exc:
             raise UnavailableError(str(exc), code="plots_unavailable", should_retry=False) from exc
-        return Response(content, media_type=_MEDIA[form], headers=_headers(chosen.name, form))
+        return Response(content, media_type=MEDIA[form], headers=_headers(chosen.name, form))
 
     async def listed(self) -> list[dict[str, Any]]:
         return await self._in_thread(lambda: [_described(tool(name)) for name in NAMES])
@@ -169,7 +168,7 @@ def _input(each: Input, *, is_file: bool) -> dict[str, Any]:
         "is_list": each.is_many,
         "is_required": each.is_required,
         "choices": each.choices or None,
-        "default": float(each.default) if isinstance(each.default, Decimal) else each.default,
+        "default": each.json_default,
         "unit": each.unit,
         "bounds": each.bounds,
         "meaning": each.meaning,

@@ -10,6 +10,8 @@ from gateway.api.admin.scorer import ExplainBody, ScoreBody
 from gateway.api.description.document import components, refused
 from gateway.api.description.operation import READING, WRITING
 from gateway.api.description.page import page
+from gateway.api.description.plan_operations import PATH as PLAN_PATH
+from gateway.api.description.plan_operations import plan_paths, plan_schemas
 from gateway.api.description.refusals import REFUSALS, Error, Refusal
 from gateway.api.description.schemas import Schemas
 from gateway.ledger.outcome_import import OutcomeLine
@@ -20,6 +22,9 @@ _REFUSALS: Mapping[int, Sequence[Refusal]] = {
     503: (
         *REFUSALS[503],
         Refusal("service_unavailable_error", "scorer_unavailable", "The scorer's model is not loaded here."),
+        Refusal(
+            "service_unavailable_error", "plots_unavailable", "What draws diagrams is not installed here."
+        ),
     ),
 }
 _ALSO = {"/finance/spend": "text/csv"}
@@ -80,6 +85,8 @@ def with_refusals(document: dict[str, Any]) -> dict[str, Any]:
         }
         for path, item in document["paths"].items()
     }
+    merged["schemas"] |= plan_schemas()
+    paths |= plan_paths(paths.pop(PLAN_PATH)["post"])
     return {**document, "paths": paths, "components": {**theirs, **merged}}
 
 
