@@ -4,10 +4,24 @@ A test compares what it would write with what is there.
 """
 
 import ast
+import io
+import re
+import shlex
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
+
+from gateway.cli import plan
+from gateway.clock import ManualClock
+from gateway.planning.reading import Input, inputs_of
+from gateway.planning.tools import tool
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGURATION = ROOT / "docs" / "reference" / "configuration.md"
+PLANNER = ROOT / "docs" / "reference" / "planner.md"
+
+_PLANNED_ON = datetime(2026, 11, 21, tzinfo=UTC)
+"""The day of the examples: prices are as old on it as they were when the page was written."""
 
 _HEAD = """\
 # Configuration
@@ -73,6 +87,53 @@ def _row(field: ast.AnnAssign, meaning: str) -> str:
     return f"| `{name}` | `{kind}` | {default} | {meaning} |\n"
 
 
+def planner(page: str) -> str:
+    """The page with what stands between its markers made anew: `<!-- inputs: TOOL -->` or `<!-- example: ARGUMENTS -->`
+    and `<!-- end -->`. An example may end in `| head -N`."""
+    return re.sub(
+        r"(<!-- (inputs|example): (.*?) -->\n).*?(<!-- end -->)",
+        lambda found: found[1] + {"inputs": _inputs, "example": _example}[found[2]](found[3]) + found[4],
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def _inputs(name: str) -> str:
+    chosen = tool(name)
+    rows = [_input(each, is_file=each.name in chosen.files) for each in inputs_of(chosen.inputs)]
+    return (
+        "\n| input | unit | default | meaning | source of the default |\n|---|---|---|---|---|\n"
+        + "".join(rows)
+        + "\n"
+    )
+
+
+def _input(each: Input, *, is_file: bool) -> str:
+    kind = "file" if is_file else ", ".join(f"`{choice}`" for choice in each.choices) or each.kind
+    default = plan.default_text(each)
+    meaning = f"{each.meaning}; {'; '.join(filter(None, (each.bounds_text, kind)))}{'; may be given again' * each.is_many}"
+    source = ", ".join(filter(None, (each.source, each.as_of)))
+    cells = (
+        f"`--{each.name.replace('_', '-')}`",
+        each.unit,
+        f"`{default}`" if default else "",
+        meaning,
+        source,
+    )
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _example(typed: str) -> str:
+    command, _, most = typed.partition(" | head -")
+    name, *argv = shlex.split(command)
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        plan.run(tool(name), argv, ManualClock(round(_PLANNED_ON.timestamp() * 1000)), width=100)
+    lines = printed.getvalue().splitlines()[: int(most) if most else None]
+    return "\n".join(["```console", f"$ weighbridge plan {typed}", *lines, "```", ""])
+
+
 if __name__ == "__main__":
     CONFIGURATION.parent.mkdir(parents=True, exist_ok=True)
     CONFIGURATION.write_text(configuration(), encoding="utf-8")
+    PLANNER.write_text(planner(PLANNER.read_text(encoding="utf-8")), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +43,8 @@ def main(argv: Sequence[str], clock: Clock | None = None) -> int:
     return run(chosen, argv[1:], clock or SystemClock())
 
 
-def run(chosen: Tool[Any], argv: Sequence[str], clock: Clock) -> int:
+def run(chosen: Tool[Any], argv: Sequence[str], clock: Clock, *, width: int | None = None) -> int:
+    """`width` is the terminal's, unless it is given."""
     parser = _parser(chosen)
     args = parser.parse_args(argv)
     if args.plot and args.plot.suffix[1:] not in FORMS:
@@ -57,19 +57,21 @@ def run(chosen: Tool[Any], argv: Sequence[str], clock: Clock) -> int:
         _write(args, answer, today)
     except PlanError as exc:
         raise ConfigError(f"plan {chosen.name}: {_told(exc)}") from exc
+    print(_printed(args, answer, today, width), end="")
+    return 0
+
+
+def _printed(args: argparse.Namespace, answer: Answer, today: str, width: int | None) -> str:
     if args.json:
-        sys.stdout.buffer.write(
-            as_json(answer, version=__version__, today=today, explain=args.explain, indent=2)
-        )
-        print()
-    elif args.csv:
+        told = as_json(answer, version=__version__, today=today, explain=args.explain, indent=2)
+        return f"{told.decode()}\n"
+    if args.csv:
         from gateway.ledger.exports import csv_of
 
-        sys.stdout.write(csv_of(*csv_rows(answer)))
-    else:
-        width = shutil.get_terminal_size((WIDTH, 0)).columns
-        print(as_text(answer, explain=args.explain, width=min(max(width, _NARROWEST), _WIDEST)), end="")
-    return 0
+        return csv_of(*csv_rows(answer))
+    if width is None:
+        width = min(max(shutil.get_terminal_size((WIDTH, 0)).columns, _NARROWEST), _WIDEST)
+    return as_text(answer, explain=args.explain, width=width)
 
 
 class _Parser(argparse.ArgumentParser):
