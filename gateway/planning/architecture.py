@@ -70,8 +70,9 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     is_tied: bool = False
     """The head is the embedding."""
     has_qkv_bias: bool = False
-    has_bias: bool = False
-    """The other projections have biases: attention's output, the feed-forward network."""
+    has_output_bias: bool = False
+    """Of attention."""
+    has_ffn_bias: bool = False
     experts: int = 1
     experts_per_token: int = 1
     expert_ffn: int = 0
@@ -161,7 +162,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
             return self._latent_attention(self.latent)
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         biases = queries + 2 * keys if self.has_qkv_bias else 0
-        return 2 * self.hidden * (queries + keys) + biases + (self.hidden if self.has_bias else 0)
+        return 2 * self.hidden * (queries + keys) + biases + (self.hidden if self.has_output_bias else 0)
 
     def _latent_attention(self, latent: Latent) -> int:
         queries = self.heads * (latent.nope_dim + latent.rope_dim)
@@ -174,7 +175,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
 
     def _ffn(self, width: int) -> int:
         inner = 2 if self.is_gated else 1
-        return (inner + 1) * self.hidden * width + (inner * width + self.hidden if self.has_bias else 0)
+        return (inner + 1) * self.hidden * width + (inner * width + self.hidden if self.has_ffn_bias else 0)
 
     def _kv_of_layer(self, kv_bits: int, tp: int) -> Bytes:
         if self.latent:

@@ -37,7 +37,7 @@ _QKV_BIASED = {"qwen2", "qwen2_moe", "gpt2", "gpt_neox", "phi"}
 _ALL_BIASED = {"gpt2", "gpt_neox", "phi"}
 _BIAS_IS_OF_QKV_ONLY = {"glm", "glm4", "glm4_moe"}
 _TWO_MATRICES = {"gpt2", "gpt_neox", "falcon", "phi", "opt", "starcoder2", "nemotron"}
-_LAYER_NORM = {"gpt2", "gpt_neox", "falcon", "phi"}
+_LAYER_NORM = {"gpt2", "gpt_neox", "falcon", "phi", "phimoe"}
 _FOUR_NORMS = {"gemma2", "gemma3", "glm4"}
 _ONE_NORM = {"phi", "cohere", "cohere2"}
 _NORMS_PER_HEAD = {"qwen3", "qwen3_moe", "gemma3"}
@@ -140,7 +140,8 @@ def _architecture(config: Mapping[str, Any], family: str) -> Architecture:
         or attention_bias
         or family in _QKV_BIASED
         or bool(config.get("add_qkv_bias", False)),
-        has_bias=bias or (attention_bias and family not in _BIAS_IS_OF_QKV_ONLY),
+        has_output_bias=bias or (attention_bias and family not in _BIAS_IS_OF_QKV_ONLY),
+        has_ffn_bias=bias or family == "gpt_oss",
         **_experts(config, layers),
         norms=norms,
         final_norms=final_norms,

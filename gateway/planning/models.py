@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _OVERHEAD = 1.2
+_NEAR = 3
 _FAR_TOO_LONG = 1 << 20
 
 
@@ -55,12 +56,12 @@ def model(name: str) -> Model:
     """By name or Hugging Face id, in any case; raises PlanError with what is near."""
     entry = _names().get(_plain(name))
     if entry is None:
-        known = [one.name for one in _entries()]
-        near = difflib.get_close_matches(_plain(name), list(_names()), 1, 0.5)
-        hint = f" Did you mean {_names()[near[0]].name!r}?" if near else ""
+        near = difflib.get_close_matches(_plain(name), list(_names()), _NEAR, 0.6)
+        names = dict.fromkeys(_names()[each].name for each in near) or [each.name for each in _entries()]
+        told = f"Did you mean {' or '.join(names)}?" if near else f"There are {', '.join(names)}."
         raise PlanError(
-            f"No model {name[:64]!r} is in the catalogue.{hint} There are {', '.join(known)}. For another give its"
-            " config.json (config), or its parameters (params) for a rule of thumb.",
+            f"No model {name[:64]!r} is in the catalogue. {told} For another give its config.json (config), or its"
+            " parameters (params) for a rule of thumb.",
             param="model",
         )
     return _model(entry)
