@@ -4,11 +4,13 @@ import textwrap
 from collections.abc import Sequence
 from decimal import Decimal
 from math import floor, isfinite, log10
+from typing import Any
 
 from gateway.planning.contract import NEVER, Cell
 
 GAP = "  "
 _DASH = "-"
+_SHORT = 6
 _NARROWEST = 12
 """To which a column of words is wrapped at most."""
 
@@ -24,22 +26,21 @@ def plain(text: str) -> str:
 
 
 def column(cells: Sequence[Cell]) -> list[str]:
-    """Cells of one unit: numbers with as many decimals as the one that needs most, and right-aligned."""
-    numbers = [cell for cell in cells if _is_number(cell)]
-    decimals = max((_decimals(cell) for cell in numbers), default=0)
-    texts = [_formatted(cell, decimals) for cell in cells]
+    """Cells of one unit: numbers with the same decimals, and right-aligned."""
+    numbers = [cell for cell in cells if is_number(cell)]
     if not numbers:
-        return texts
-    return _right(texts)
+        return [shown(cell) for cell in cells]
+    decimals = min(max(_decimals(cell) for cell in numbers), _most_decimals(numbers))
+    return _right([_formatted(cell, decimals) for cell in cells])
 
 
 def points(cells: Sequence[Cell]) -> list[str]:
     """Cells of several units: each number with its own decimals, aligned on the point."""
     texts = [shown(cell) for cell in cells]
-    if not any(_is_number(cell) for cell in cells):
+    if not any(is_number(cell) for cell in cells):
         return texts
     after = [
-        len(text.partition(".")[2]) if _is_number(cell) else -1
+        len(text.partition(".")[2]) if is_number(cell) else -1
         for text, cell in zip(texts, cells, strict=True)
     ]
     most = max((length for length in after if length > 0), default=-1)
@@ -64,7 +65,7 @@ def table(
 def _widths(
     heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, is_right: Sequence[bool]
 ) -> list[int]:
-    widths = [max([_longest_word(head), *(len(row[at]) for row in rows)]) for at, head in enumerate(heads)]
+    widths = [max([_head_width(head), *(len(row[at]) for row in rows)]) for at, head in enumerate(heads)]
     room = width - len(GAP) * (len(widths) - 1)
     words = [at for at in range(len(widths)) if not is_right[at]]
     while words and sum(widths) > room:
@@ -75,8 +76,9 @@ def _widths(
     return widths
 
 
-def _longest_word(text: str) -> int:
-    return max((len(word) for word in text.split()), default=0)
+def _head_width(head: str) -> int:
+    """Of its longest word, unless it is short."""
+    return len(head) if len(head) <= _SHORT else max(len(word) for word in head.split())
 
 
 def _wrapped(
@@ -101,7 +103,7 @@ def _wrapped(
     ]
 
 
-def _is_number(cell: Cell) -> bool:
+def is_number(cell: Cell) -> bool:
     return isinstance(cell, int | float | Decimal) and not isinstance(cell, bool)
 
 
@@ -114,6 +116,17 @@ def _decimals(cell: Cell) -> int:
     if isinstance(cell, float) and isfinite(cell):
         return len(f"{cell:.{_float_decimals(abs(cell))}f}".rstrip("0").partition(".")[2])
     return 0
+
+
+def _most_decimals(numbers: Sequence[Any]) -> int:
+    """The largest leads; what is small beside it shows a digit, if two more decimals are enough for that."""
+    if any(isinstance(cell, Decimal) for cell in numbers):
+        return max(_decimals(cell) for cell in numbers)
+    sizes = [abs(cell) for cell in numbers if cell and isfinite(cell)]
+    if not sizes:
+        return 0
+    lead = _float_decimals(max(sizes))
+    return min(lead + 2, max(lead, _digits(min(sizes), 1)))
 
 
 def _float_decimals(size: float) -> int:

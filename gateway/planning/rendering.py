@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.planning.columns import column, plain, points, shown, table
+from gateway.planning.columns import column, is_number, plain, points, shown, table
 from gateway.planning.contract import NEVER, Answer, Assumption, Cell, Line, Table
 
 WIDTH = 100
@@ -72,18 +72,30 @@ def csv_rows(answer: Answer) -> tuple[list[dict[str, Cell]], list[str]]:
 
 
 def _lines(lines: Sequence[Line]) -> str:
-    if not lines:
-        return ""
-    values = points([line.value for line in lines])
-    label = max(len(line.label) for line in lines)
-    texts = [
-        f"{_INDENT}{plain(line.label).ljust(label)}  {value}  {_unit(line)}".rstrip()
-        for line, value in zip(lines, values, strict=True)
+    groups = [(name, list(of_group)) for name, of_group in groupby(lines, key=lambda line: line.group)]
+    values = [
+        _aligned([line.value for line in of_group], [line.unit for line in of_group])
+        for _, of_group in groups
     ]
-    groups = groupby(zip(lines, texts, strict=True), key=lambda pair: pair[0].group)
-    return "\n\n".join(
-        "\n".join([*([name] if name else []), *(text for _, text in pairs)]) for name, pairs in groups
-    )
+    label = max((len(line.label) for line in lines), default=0)
+    width = max((len(value) for of_group in values for value in of_group), default=0)
+    texts = [
+        [
+            *([plain(name)] if name else []),
+            *(
+                f"{_INDENT}{plain(line.label).ljust(label)}  {value.rjust(width)}  {_unit(line)}".rstrip()
+                for line, value in zip(of_group, of_values, strict=True)
+            ),
+        ]
+        for (name, of_group), of_values in zip(groups, values, strict=True)
+    ]
+    return "\n\n".join("\n".join(text) for text in texts)
+
+
+def _aligned(cells: Sequence[Cell], units: Sequence[str]) -> list[str]:
+    """With the same decimals if all numbers are of one unit, or else on their points."""
+    of_numbers = {unit for cell, unit in zip(cells, units, strict=True) if is_number(cell)}
+    return column(cells) if len(of_numbers) == 1 and any(of_numbers) else points(cells)
 
 
 def _table(each: Table, width: int) -> str:
@@ -95,7 +107,7 @@ def _table(each: Table, width: int) -> str:
         column(of_one) if described.unit else points(of_one)
         for described, of_one in zip(each.columns, cells, strict=True)
     ]
-    is_right = [any(isinstance(cell, int | float | Decimal) for cell in of_one) for of_one in cells]
+    is_right = [any(is_number(cell) for cell in of_one) for of_one in cells]
     lines = table(
         [_head(column.label, column.unit) for column in each.columns],
         list(zip(*columns, strict=True)),
@@ -125,16 +137,20 @@ def _assumptions(assumptions: Sequence[Assumption], width: int, *, with_off: boo
     told = [each for each in assumptions if with_off or each.origin != "default" or each.value not in _OFF]
     if not told:
         return ""
-    values = points([each.value for each in told])
-    rows = [
-        (plain(each.name), value, each.unit, each.origin, plain(each.source), each.as_of)
-        for each, value in zip(told, values, strict=True)
+    columns: list[tuple[str, list[str]]] = [
+        ("", [plain(each.name) for each in told]),
+        ("", points([each.value for each in told])),
+        ("", [each.unit for each in told]),
+        ("", [each.origin for each in told]),
+        ("source", [plain(each.source) for each in told]),
+        ("as of", [each.as_of for each in told]),
     ]
+    filled = [(head, cells) for head, cells in columns if any(cells)]
     lines = table(
-        ("", "", "", "", "source", "as of"),
-        rows,
+        [head for head, _ in filled],
+        list(zip(*(cells for _, cells in filled), strict=True)),
         width=width - len(_INDENT),
-        is_right=[False, True, False, False, False, False],
+        is_right=[False] * len(filled),
     )
     return "\n".join(["Assumptions", *(_INDENT + line for line in lines)])
 

@@ -55,8 +55,8 @@ def test_the_numbers_of_a_column_have_the_same_decimals() -> None:
     lines = as_text(answer()).splitlines()
 
     assert [line.split()[-1] for line in lines if line.startswith(("  =cmd()", "  second", "  third"))] == [
-        "0.0353",
-        "142.6200",
+        "0.035",
+        "142.620",
         "-",
     ]
 
@@ -91,6 +91,9 @@ def test_a_number_is_written_as_people_write_it(cell: Cell, text: str) -> None:
 
 def test_columns_are_aligned() -> None:
     assert column([1.5, 100.25, "never"]) == ["  1.50", "100.25", " never"]
+    assert column([14.9575, 1.0, 0.0004778]) == ["14.9575", " 1.0000", " 0.0005"]
+    assert column([2000.0, 1e-9]) == ["2,000.0000", "    0.0000"]
+    assert column([0.0353, 0.00001]) == ["0.03530", "0.00001"]
     assert points([1.5, 100, Decimal("0.123"), "no"]) == ["  1.5  ", "100    ", "  0.123", "     no"]
     assert column(["a", "bb"]) == points(["a", "bb"]) == ["a", "bb"]
 
