@@ -1,6 +1,5 @@
 """Reads a Hugging Face `config.json`, with the spellings of each family, into an `Architecture`."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ _HEAD_DIM = ("head_dim", "kv_channels")
 _FFN = ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim")
 _VOCAB = ("padded_vocab_size", "vocab_size")
 _CONTEXT = ("max_position_embeddings", "seq_length", "n_positions", "max_sequence_length", "n_ctx")
+_MOST, _MOST_LAYERS = 10**9, 10_000
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 _LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
@@ -84,10 +84,22 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(config: Mapping[str, Any]) -> Reading:
     """Raises PlanError with what is missing, or with what cannot be counted."""
+    try:
+        return _read(config)
+    except PlanError:
+        raise
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as exc:
+        # Anything may stand anywhere in a file from elsewhere: a list for a number, a number for a table.
+        raise PlanError(
+            "A value in the configuration is of another kind than it must be.", param="config"
+        ) from exc
+
+
+def _read(config: Mapping[str, Any]) -> Reading:
     notes = []
     text = config
     if "text_config" in config:
-        text = {**config["text_config"], "architectures": config.get("architectures", ())}
+        text = config["text_config"]
         if "vision_config" in config:
             notes.append("The vision tower is not counted: only the language model is.")
     family = _family(text)
@@ -95,20 +107,12 @@ def read(config: Mapping[str, Any]) -> Reading:
     _refuse_what_is_not_counted(text, family)
     if family not in _KNOWN:
         notes.append(
-            f"{family!r} is no family that the planner knows; it is counted as a decoder like Llama."
+            f"{family[:64]!r} is no family that the planner knows; it is counted as a decoder like Llama."
         )
-    try:
-        architecture = _architecture(text, family)
-    except (TypeError, ValueError) as exc:
-        if isinstance(exc, PlanError):
-            raise
-        raise PlanError("A number in the configuration is not one.", param="config") from exc
+    architecture = _architecture(text, family)
     _refuse_what_makes_no_sense(architecture)
-    return Reading(
-        name=str(config.get("_name_or_path") or text.get("_name_or_path") or family),
-        architecture=architecture,
-        notes=notes,
-    )
+    name = config.get("_name_or_path") or text.get("_name_or_path") or family
+    return Reading(name=str(name)[:64], architecture=architecture, notes=notes)
 
 
 def _family(config: Mapping[str, Any]) -> str:
@@ -118,13 +122,15 @@ def _family(config: Mapping[str, Any]) -> str:
 
 def _architecture(config: Mapping[str, Any], family: str) -> Architecture:
     layers, hidden, heads = (_needed(config, keys) for keys in (_LAYERS, _HIDDEN, _HEADS))
+    if not 1 <= layers <= _MOST_LAYERS or not heads:
+        raise PlanError(f"The configuration has {layers:,} layers of {heads:,} heads.", param="config")
     kv_heads = _kv_heads(config, family, heads)
     head_dim = _found(config, _HEAD_DIM) or hidden // heads
     bias = (
         family in _ALL_BIASED or bool(config.get("bias", False)) or bool(config.get("add_bias_linear", False))
     )
     attention_bias = bool(config.get("attention_bias", False))
-    window = int(config.get("sliding_window") or 0) if config.get("use_sliding_window", True) else 0
+    window = _number(config, "sliding_window") if config.get("use_sliding_window", True) else 0
     norms, final_norms = _norms(config, family)
     return Architecture(
         layers=layers,
@@ -156,7 +162,7 @@ def _architecture(config: Mapping[str, Any], family: str) -> Architecture:
 
 def _kv_heads(config: Mapping[str, Any], family: str, heads: int) -> int:
     if config.get("multi_query_attention"):
-        return int(config.get("multi_query_group_num", 1))
+        return _number(config, "multi_query_group_num") or 1
     if family == "falcon" and not config.get("new_decoder_architecture"):
         return 1 if config.get("multi_query", True) else heads
     return _found(config, _KV_HEADS) or heads
@@ -189,28 +195,29 @@ def _experts(config: Mapping[str, Any], layers: int) -> dict[str, int]:
     experts = _found(config, _EXPERTS) or 1
     if experts == 1:
         return {}
-    width = int(config.get("moe_intermediate_size") or 0)
-    shared = config.get("shared_expert_intermediate_size")
-    step, dense = int(config.get("decoder_sparse_step") or 1), config.get("mlp_only_layers") or ()
-    first_dense = int(config.get("first_k_dense_replace") or 0)
+    width = _number(config, "moe_intermediate_size")
+    shared = _number(config, "shared_expert_intermediate_size") or _number(config, "n_shared_experts") * width
+    step, dense = _number(config, "decoder_sparse_step") or 1, set(config.get("mlp_only_layers") or ())
+    first_dense = _number(config, "first_k_dense_replace")
     return {
         "experts": experts,
         "experts_per_token": _needed(config, ("num_experts_per_tok", "experts_per_token")),
         "expert_ffn": width,
-        "shared_ffn": int(shared or int(config.get("n_shared_experts") or 0) * width),
+        "shared_ffn": shared,
         "dense_layers": sum(at < first_dense or at in dense or (at + 1) % step != 0 for at in range(layers)),
     }
 
 
 def _latent(config: Mapping[str, Any]) -> Latent | None:
-    if not config.get("kv_lora_rank"):
+    kv_rank = _number(config, "kv_lora_rank")
+    if not kv_rank:
         return None
     return Latent(
-        kv_rank=int(config["kv_lora_rank"]),
+        kv_rank=kv_rank,
         rope_dim=_needed(config, ("qk_rope_head_dim",)),
         nope_dim=_needed(config, ("qk_nope_head_dim",)),
         value_dim=_needed(config, ("v_head_dim",)),
-        query_rank=int(config.get("q_lora_rank") or 0),
+        query_rank=_number(config, "q_lora_rank"),
     )
 
 
@@ -222,7 +229,7 @@ def _windowed_layers(config: Mapping[str, Any], family: str, layers: int) -> int
     if family in _ALTERNATING:
         return (layers + 1) // 2
     if family.startswith("qwen"):
-        return max(0, layers - int(config.get("max_window_layers") or 0))
+        return max(0, layers - _number(config, "max_window_layers"))
     return layers
 
 
@@ -266,10 +273,16 @@ def _refuse_what_makes_no_sense(architecture: Architecture) -> None:
 def _found(config: Mapping[str, Any], keys: Sequence[str]) -> int | None:
     for key in keys:
         if (value := config.get(key)) is not None:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise PlanError(f"{key} of the configuration is not a number.", param="config")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
+                raise PlanError(
+                    f"{key} of the configuration is no number from 0 to {_MOST:,}.", param="config"
+                )
             return int(value)
     return None
+
+
+def _number(config: Mapping[str, Any], key: str) -> int:
+    return _found(config, (key,)) or 0
 
 
 def _needed(config: Mapping[str, Any], keys: Sequence[str]) -> int:
