@@ -10,6 +10,7 @@ So is the head, which believes of the encoder what held on sources left out; --p
 """
 
 import argparse
+import asyncio
 import time
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import splintr
+import structlog
 from holdout import ALPACA, PAIRS, folds
 from train_shipped import TOKENIZER, columns, read, sources_of
 
+from gateway.config import DeepScoring
 from gateway.scoring.artefact import GRAPH, SHIPPED
+from gateway.scoring.batcher import MicroBatcher
 from gateway.scoring.deep_head import PROBE, fit_deep_head, save
 from gateway.scoring.encoder import Encoder
 from gateway.scoring.metrics import Pair, apgr, resample
@@ -29,12 +33,16 @@ from gateway.scoring.training.base import read_base
 from gateway.scoring.training.build import part
 from gateway.scoring.training.design import raw_features
 from gateway.scoring.training.fit import fit
+from gateway.telemetry.metrics import Metrics
 
 REFERENCE = "judged"
 """The source whose prompts stand for ordinary traffic: complexity is a share of them."""
 NEAR = 0.25
 """Share of the prompts, those nearest to the threshold, that get the second look where only near ones do."""
 TASKS = 5
+TIMED = 320
+"""Prompts of ordinary traffic, on which time is taken."""
+DEFAULTS = DeepScoring()
 
 
 class Asked(msgspec.Struct):
@@ -188,20 +196,75 @@ def quality(asked, alpaca, boot, fit_head):
     return head_of(asked, "subjects", reference, fit_head)
 
 
-def cost(encoder, runs=60):
-    """CPU time of the one thread that the model runs on."""
-    print("| tokens | texts | p50 ms | p95 ms | ms per text |\n|---|---|---|---|---|")
+def cost(folder, prompts, runs=60):
+    """CPU time of the one thread that the model runs on: of texts of one length, then of prompts as they are."""
+    encoder = Encoder(folder, max_tokens=256)
+    print("| tokens | texts | p50 ms | p95 ms | CPU s / 1,000 prompts |\n|---|---|---|---|---|")
     for tokens in (16, 64, 256):
         for texts in (1, 8, 32):
-            batch = ["word " * (tokens - 2)] * texts
-            encoder(batch)
-            took = []
-            for _ in range(max(runs // texts, 5)):
-                began = time.thread_time()
-                encoder(batch)
-                took.append((time.thread_time() - began) * 1000)
-            p50, p95 = np.quantile(took, [0.5, 0.95])
-            print(f"| {tokens} | {texts} | {p50:.1f} | {p95:.1f} | {p50 / texts:.1f} |", flush=True)
+            batches = [["word " * (tokens - 2)] * texts] * max(runs // texts, 5)
+            print(f"| {tokens} | {texts} | {timed(encoder, batches)} |", flush=True)
+    encoder = Encoder(folder, max_tokens=DEFAULTS.max_tokens)
+    for texts in (1, 8, 32):
+        batches = [prompts[at : at + texts] for at in range(0, len(prompts), texts)]
+        print(
+            f"| as they are, up to {DEFAULTS.max_tokens} | {texts} | {timed(encoder, batches)} |", flush=True
+        )
+
+
+def timed(encoder, batches):
+    encoder(batches[0])
+    took = []
+    for batch in batches:
+        began = time.thread_time()
+        encoder(batch)
+        took.append((time.thread_time() - began) * 1000)
+    p50, p95 = np.quantile(took, [0.5, 0.95])
+    return f"{p50:.1f} | {p95:.1f} | {sum(took) / sum(map(len, batches)):.1f}"
+
+
+async def served(encoder, prompts):
+    """Callers who each ask one prompt after the other, through what the gateway puts before the encoder."""
+    print(
+        "\n| callers | batches of up to | p50 ms | p95 ms | without a vector in time | vectors / s |\n|---|---|---|---|---|---|"
+    )
+    for callers, most in ((1, 1), (2, 1), (4, 1), (8, 1), (8, 8), (16, 1), (16, 16)):
+        began = time.perf_counter()
+        took = await answered(encoder, prompts, callers, most)
+        rate = np.isfinite(took).sum() / (time.perf_counter() - began)
+        waits = np.where(np.isfinite(took), took, DEFAULTS.timeout_ms)
+        p50, p95 = np.quantile(waits, [0.5, 0.95])
+        print(
+            f"| {callers} | {most} | {p50:.0f} | {p95:.0f} | {np.isnan(took).mean():.0%} | {rate:.0f} |",
+            flush=True,
+        )
+
+
+async def answered(encoder, prompts, callers, most):
+    """Milliseconds to each vector; NaN where none came."""
+    batcher = MicroBatcher(
+        encoder,
+        Metrics(),
+        structlog.get_logger(),
+        timeout_s=DEFAULTS.timeout_ms / 1000,
+        max_batch=most,
+        max_waiting=DEFAULTS.max_waiting,
+    )
+    waiting, took = iter(prompts), []
+
+    async def ask():
+        for prompt in waiting:
+            began = time.perf_counter()
+            vector = await batcher(prompt)
+            took.append(np.nan if vector is None else (time.perf_counter() - began) * 1000)
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(batcher.run())
+        async with asyncio.TaskGroup() as asking:
+            for _ in range(callers):
+                asking.create_task(ask())
+        running.cancel()
+    return np.array(took)
 
 
 def encoded(encoder, texts_of, cache):
@@ -226,14 +289,16 @@ def main():
     parser.add_argument("--penalty", type=float)
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
-    cost(Encoder(options.encoder, max_tokens=256))
-    encoder = Encoder(options.encoder, max_tokens=128)
+    encoder = Encoder(options.encoder, max_tokens=DEFAULTS.max_tokens)
     penalties = {"penalties": (options.penalty,)} if options.penalty else {}
     fit_head = partial(fit_deep_head, probe=encoder([PROBE])[0], **penalties)
     base, encode = read_base(SHIPPED / GRAPH), splintr.Tokenizer.from_pretrained(TOKENIZER).encode_flat
     made = list(sources_of(options.data, base, encode))
     alpaca = read(options.data / "alpaca_eval.parquet")
     texts_of = {source.name: texts for source, texts, _ in made} | {"alpaca_eval": alpaca["prompt"]}
+    prompts = np.random.default_rng(0).choice(texts_of[REFERENCE], TIMED, replace=False).tolist()
+    cost(options.encoder, prompts)
+    asyncio.run(served(encoder, prompts))
     vectors = encoded(encoder, texts_of, options.cache)
     asked = prepare(made, vectors)
     ask_first_stage(asked)
