@@ -18,6 +18,11 @@ class Model(Protocol):
     freedom: int
     """Degrees of freedom of its Student t."""
 
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of a day's error, were the model known exactly."""
+        ...
+
     def means(self, days: int) -> list[float]: ...
 
     def deviation(self, first: int, end: int) -> float:
