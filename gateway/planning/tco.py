@@ -493,7 +493,12 @@ def _plot(inputs: TcoInputs, priced: Sequence[Priced]) -> Plot:
         x_label="years",
         y_label=f"paid so far, {inputs.currency}",
         series=[
-            Series(label=each.option.label, x=ticks, y=[float(money.amount) for money in each.years.so_far])
+            Series(
+                label=each.option.label,
+                x=ticks,
+                y=[float(money.amount) for money in each.years.so_far],
+                is_dashed=each.key in ("hybrid", "on_demand_hours"),  # they often lie on another
+            )
             for each in priced
         ],
         marks=list(_crossing(inputs, priced)),
