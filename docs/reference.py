@@ -111,12 +111,13 @@ def _inputs(name: str) -> str:
 def _input(each: Input, *, is_file: bool) -> str:
     kind = "file" if is_file else ", ".join(f"`{choice}`" for choice in each.choices) or each.kind
     default = plan.default_text(each)
+    shown = "required" if each.is_required else f"`{default}`" if default else ""
     meaning = f"{each.meaning}; {'; '.join(filter(None, (each.bounds_text, kind)))}{'; may be given again' * each.is_many}"
     source = ", ".join(filter(None, (each.source, each.as_of)))
     cells = (
         f"`--{each.name.replace('_', '-')}`",
         each.unit,
-        f"`{default}`" if default else "",
+        shown,
         meaning,
         source,
     )

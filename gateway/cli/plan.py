@@ -26,6 +26,8 @@ What it would cost, what fits, and when own hardware pays. Works offline; number
 assumptions, and are shown with where they come from.
 """
 _EPILOG = "`weighbridge plan TOOL --help` lists a tool's inputs, with units, defaults and sources."
+_CALIBRATE = "calibrate"
+"""No tool: it talks to a server."""
 _NARROWEST, _WIDEST = 60, 120
 _METAVARS: Mapping[Kind, str] = {"text": "TEXT", "integer": "N", "number": "X", "money": "AMOUNT"}
 
@@ -36,6 +38,10 @@ def main(argv: Sequence[str], clock: Clock | None = None) -> int:
         _overview().parse_args(argv)
         _overview().print_help()
         return 2
+    if argv[0] == _CALIBRATE:
+        from gateway.cli import plan_calibrate
+
+        return plan_calibrate.main(argv[1:], clock or SystemClock())
     try:
         chosen = tool(argv[0])
     except PlanError as exc:
@@ -45,7 +51,7 @@ def main(argv: Sequence[str], clock: Clock | None = None) -> int:
 
 def run(chosen: Tool[Any], argv: Sequence[str], clock: Clock, *, width: int | None = None) -> int:
     """`width` is the terminal's, unless it is given."""
-    parser = _parser(chosen)
+    parser = parser_of(chosen)
     args = parser.parse_args(argv)
     if args.plot and args.plot.suffix[1:] not in FORMS:
         parser.error(f"--plot: {args.plot} must end in {' or '.join('.' + form for form in FORMS)}")
@@ -95,6 +101,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _overview() -> argparse.ArgumentParser:
     tools = "\n".join(f"  {name:<10} {tool(name).help}" for name in NAMES)
+    tools += f"\n  {_CALIBRATE:<10} Measure a running model server, for the speeds of `size --perf`."
     return argparse.ArgumentParser(
         prog="weighbridge plan",
         usage="weighbridge plan TOOL [inputs] [--json | --csv]",
@@ -104,7 +111,7 @@ def _overview() -> argparse.ArgumentParser:
     )
 
 
-def _parser(chosen: Tool[Any]) -> _Parser:
+def parser_of(chosen: Tool[Any]) -> argparse.ArgumentParser:
     inputs = inputs_of(chosen.inputs)
     examples = "\n".join(f"  weighbridge plan {chosen.name} {example}" for example in chosen.examples)
     parser = _Parser(
@@ -150,6 +157,7 @@ def _help(each: Input) -> str:
         each.unit,
         each.bounds_text,
         "may be given again" if each.is_many else "",
+        "required" if each.is_required else "",
         f"default: {default}" if (default := default_text(each)) else "",
         ", ".join(part for part in (each.source, each.as_of) if part),
     ]
@@ -158,8 +166,6 @@ def _help(each: Input) -> str:
 
 
 def default_text(each: Input) -> str:
-    if each.is_required:
-        return "required"
     return "" if each.default in (None, False, "", ()) else str(each.default)
 
 

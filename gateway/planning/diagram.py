@@ -40,6 +40,8 @@ _PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.2}
 _SIZE_INCHES = (8.0, 4.8)
 _DPI = 160
 _LONGEST_NAME = 14
+_FEW_TICKS = 300
+"""A log axis that spans less has ticks between powers of ten."""
 _NAMES_WIDTH = 96
 """Letters that fit below the x axis."""
 
@@ -133,8 +135,14 @@ def _bars(axes: "Axes", series: Sequence[Series]) -> None:
 
 def _readable(axes: "Axes", plot: Plot) -> None:
     """Numbers as people write them, not as powers; of many names so few that they do not touch."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    for axis, is_log, (low, high) in (
+        (axes.xaxis, plot.is_log_x, axes.get_xlim()),
+        (axes.yaxis, plot.is_log_y, axes.get_ylim()),
+    ):
+        if is_log and high < low * _FEW_TICKS:
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     words = FuncFormatter(lambda value, _: f"{value:,.10g}")
     if not plot.is_log_y and all(y >= 0 for series in plot.series for y in series.low or series.y):
         axes.set_ylim(bottom=0)

@@ -35,7 +35,7 @@ Form = Literal["json", "csv", "text", "svg", "png"]
 MEDIA: Mapping[Form, str] = {
     "json": "application/json",
     "csv": "text/csv",
-    "text": "text/plain; charset=utf-8",
+    "text": "text/plain",
     "svg": "image/svg+xml",
     "png": "image/png",
 }

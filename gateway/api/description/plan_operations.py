@@ -36,7 +36,7 @@ def plan_paths(operation: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _of_tool(chosen: Tool[Any], operation: dict[str, Any]) -> dict[str, Any]:
     reply = {
         **operation["responses"]["200"],
-        "content": {_bare(media): {"schema": _written(media)} for media in MEDIA.values()},
+        "content": {media: {"schema": _written(media)} for media in MEDIA.values()},
     }
     body = {"schema": {"$ref": f"#/components/schemas/{_schema_name(chosen.name)}"}}
     return {
@@ -49,10 +49,6 @@ def _of_tool(chosen: Tool[Any], operation: dict[str, Any]) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": {**operation["responses"], "200": reply},
     }
-
-
-def _bare(media: str) -> str:
-    return media.partition(";")[0]
 
 
 def _written(media: str) -> dict[str, Any]:
