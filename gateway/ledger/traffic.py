@@ -60,14 +60,15 @@ class TrafficReader:
         from_: str | None = None,
         to: str | None = None,
         reference: str | None = None,
+        days: int = _DEFAULT_DAYS,
     ) -> Traffic:
-        """Of a tenant or the whole site; from the first entry on, and without dates the last 30 days.
+        """Of a tenant or the whole site; from the first entry on, and without dates the last `days`.
 
         Raises PlanError for what cannot be read as a date or is no model here, DatabaseUnavailableError.
         """
         now = self._clock.now_ms()
         to_ms = min(_moment("to", to) or now, now)
-        from_ms = _moment("from_", from_) or to_ms - _DEFAULT_DAYS * _DAY_MS
+        from_ms = _moment("from_", from_) or to_ms - days * _DAY_MS
         if from_ms >= to_ms:
             raise PlanError("The period ends before it begins.", param="from_")
         wanted = reference or self._config.planning.reference

@@ -40,9 +40,9 @@ def asks_ledger(inputs: Inputs) -> bool:
     return bool(getattr(inputs, "from_ledger", False))
 
 
-def ledger_question(inputs: Inputs) -> dict[str, str]:
+def ledger_question(inputs: Inputs) -> dict[str, Any]:
     """Which traffic is meant: arguments for `gateway.ledger.traffic.TrafficReader.read`."""
-    asked = {name: getattr(inputs, name, None) for name in ("tenant", "from_", "to", "reference")}
+    asked = {name: getattr(inputs, name, None) for name in ("tenant", "from_", "to", "reference", "days")}
     return {name: value for name, value in asked.items() if value}
 
 

@@ -29,6 +29,9 @@ class ForecastInputs(Inputs, frozen=True, kw_only=True):
     from_ledger: Annotated[bool, asked("from what the gateway has billed")] = False
     tenant: Annotated[str, asked("of the ledger: whose spend; without it the whole site's")] = ""
     from_: Annotated[str, asked("of the ledger: first day")] = ""
+    days: Annotated[
+        int, asked("of the ledger: how far back, without a first day", unit="days", ge=1, le=3650)
+    ] = 400
     to: Annotated[str, asked("of the ledger: the day before which it ends; without it now")] = ""
     file: Annotated[
         str, asked("a file of days and amounts: CSV or JSON, as `weighbridge spend --by day` writes it")

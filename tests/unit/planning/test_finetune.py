@@ -1,8 +1,6 @@
 """Fine-tuning: known numbers of memory, work and money, and what the tool says of them."""
 
-import json
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -81,12 +79,7 @@ def test_weights_gradients_and_states_take_known_memory(changes, gb):
     assert memory_of(training(**changes)).states.gb == pytest.approx(gb, rel=1e-9)
 
 
-def test_the_reference_arithmetic_agrees():
-    path = Path(__file__).parents[4] / "shared" / "data" / "planning" / "golden.json"
-    if not path.exists():
-        pytest.skip("the reference arithmetic is not here; its numbers stand in the other tests")
-    golden = json.loads(path.read_text())
-
+def test_the_reference_arithmetic_agrees(golden):
     kinds = {
         "full16": {"state_bytes": "16"},
         "full18": {"state_bytes": "18"},

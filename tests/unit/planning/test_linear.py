@@ -1,8 +1,6 @@
 """The trend with weekdays: known numbers, a band that holds what it says, and Student's t."""
 
-import json
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -53,11 +51,8 @@ def test_a_noisy_month_has_known_bands():
     assert model.sigma == pytest.approx(7.6877, abs=6e-5)
 
 
-def test_the_reference_arithmetic_agrees():
-    path = Path(__file__).parents[4] / "shared" / "data" / "planning" / "golden.json"
-    if not path.exists():
-        pytest.skip("the reference arithmetic is not here; its numbers stand in the other tests")
-    golden = json.loads(path.read_text())["fc_noisy"]
+def test_the_reference_arithmetic_agrees(golden):
+    golden = golden["fc_noisy"]
     model = fit(golden["series"])
 
     bands = [band(model, day, day + 1) for day in range(14)]
