@@ -17,6 +17,8 @@ COVERAGE = 0.8
 FEWEST_DAYS = 7
 """With fewer whole days there is no band: they say nothing of a week."""
 HOUR_MS = 3_600_000
+PRICE = Decimal("0.000001")
+"""To which prices per million tokens are told."""
 _DAY_MS = 24 * HOUR_MS
 _WEEK = 7
 _DAYS_FOR_WEEKDAYS = 21
@@ -61,7 +63,7 @@ def to_month(traffic: Traffic) -> float:
     return HOURS_PER_MONTH / hours_in(traffic)
 
 
-def by_hour(hours: Iterable[Hour], value: Callable[[Hour], int]) -> dict[int, float]:
+def by_hour(hours: Iterable[Hour], value: Callable[[Hour], float]) -> dict[int, float]:
     """Sums over models, by the hour's beginning."""
     sums: dict[int, float] = {}
     for hour in hours:

@@ -33,6 +33,11 @@ def shown(number: float) -> str:
     return NEVER if math.isinf(number) else f"{number:,.6g}"
 
 
+def shown_short(number: float) -> str:
+    """For a sentence, after its unit was said."""
+    return NEVER if math.isinf(number) else f"{number:,.1f}"
+
+
 def told(number: float) -> str:
     """Months, for a sentence."""
     return NEVER if math.isinf(number) else f"after {number:,.1f} months"
