@@ -15,7 +15,6 @@ from gateway.planning.contract import NEVER, Answer, Assumption, Cell, Line, Tab
 WIDTH = 100
 _INDENT = "  "
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
-_OFF = (None, False, "")
 
 
 def as_text(answer: Answer, *, explain: bool = False, width: int = WIDTH) -> str:
@@ -134,13 +133,18 @@ def _formulas(lines: Sequence[Line], width: int) -> str:
 
 
 def _assumptions(assumptions: Sequence[Assumption], width: int, *, with_off: bool) -> str:
-    told = [each for each in assumptions if with_off or each.origin != "default" or each.value not in _OFF]
+    told = [each for each in assumptions if with_off or each.origin != "default" or not _is_off(each.value)]
     if not told:
         return ""
     columns: list[tuple[str, list[str]]] = [
         ("", [plain(each.name) for each in told]),
-        ("", points([each.value for each in told])),
-        ("", [each.unit for each in told]),
+        (
+            "",
+            [
+                shown(each.value) if _is_off(each.value) else f"{shown(each.value)} {each.unit}"
+                for each in told
+            ],
+        ),
         ("", [each.origin for each in told]),
         ("source", [plain(each.source) for each in told]),
         ("as of", [each.as_of for each in told]),
@@ -153,6 +157,11 @@ def _assumptions(assumptions: Sequence[Assumption], width: int, *, with_off: boo
         is_right=[False] * len(filled),
     )
     return "\n".join(["Assumptions", *(_INDENT + line for line in lines)])
+
+
+def _is_off(cell: Cell) -> bool:
+    """Nothing is assumed; 0 would be something."""
+    return cell is None or cell is False or cell == ""
 
 
 def _warnings(warnings: Sequence[str], width: int) -> str:

@@ -161,6 +161,12 @@ def test_formulas_are_told_on_request() -> None:
     assert "max_weight" not in as_text(answer(boxes=4))
 
 
+def test_an_assumption_of_nought_is_one() -> None:
+    text = as_text(answer("label", price=Decimal(0)))
+
+    assert "0 USD/box" in text
+
+
 def test_spreadsheets_get_the_first_table_and_run_nothing_in_it() -> None:
     rows = list(csv.reader(io.StringIO(csv_of(*csv_rows(answer())))))
 
