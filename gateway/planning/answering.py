@@ -49,10 +49,13 @@ def ledger_question(inputs: Inputs) -> dict[str, Any]:
 def _assumption(each: Input, inputs: Inputs, *, is_given: bool) -> Assumption:
     value: Any = each.value_of(inputs)
     cell: Cell = ", ".join(str(item) for item in value) if each.is_many else value
+    unit = each.unit
+    if each.kind == "money" and unit.startswith(("per ", "each")):
+        unit = f"{getattr(inputs, 'currency', '')} {unit}".strip()
     if is_given:
-        return Assumption(name=each.name, value=cell, unit=each.unit, origin="given")
+        return Assumption(name=each.name, value=cell, unit=unit, origin="given")
     return Assumption(
-        name=each.name, value=cell, unit=each.unit, origin="default", source=each.source, as_of=each.as_of
+        name=each.name, value=cell, unit=unit, origin="default", source=each.source, as_of=each.as_of
     )
 
 

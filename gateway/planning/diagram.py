@@ -148,7 +148,7 @@ def _readable(axes: "Axes", plot: Plot) -> None:
         axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(words)
     axes.yaxis.set_minor_formatter(NullFormatter())
-    names = [x for series in plot.series[:1] for x in series.x if isinstance(x, str)]
+    names = list(dict.fromkeys(x for series in plot.series for x in series.x if isinstance(x, str)))
     if not names:
         axes.xaxis.set_major_formatter(words)
         axes.xaxis.set_minor_formatter(NullFormatter())
