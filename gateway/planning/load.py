@@ -17,7 +17,7 @@ SHAPES = {
 """Weights of the hours: always the same; eight hours and nothing besides; a wave with its peak at two in the afternoon,
 1.8 times the mean."""
 
-_ROUNDING = 1e-9
+_ROUNDING = 1e-12
 """A load that fits exactly takes no further replica because of how floats are rounded."""
 
 
@@ -56,7 +56,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     def replicas(self, one: TokensPerSecond) -> tuple[int, ...]:
         """In each hour, where each serves so many tokens a second."""
-        return tuple(math.ceil(speed / one - _ROUNDING) for speed in self.speeds)
+        return tuple(math.ceil(speed / one * (1 - _ROUNDING)) for speed in self.speeds)
 
     def steady(self, speed: TokensPerSecond) -> "Load":
         """The same requests, so many of them that they come to that speed in every hour."""

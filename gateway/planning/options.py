@@ -9,7 +9,7 @@ from gateway.planning.costs import MONTH, cloud_month, egress, own_month, tokens
 from gateway.planning.hybrid import Mix, cheapest
 from gateway.planning.load import HOURS, Load
 from gateway.planning.prices import ApiPrice
-from gateway.planning.units import Bytes, Kilowatts, Money, TokensPerSecond, total
+from gateway.planning.units import MONTHS_PER_YEAR, Bytes, Hours, Kilowatts, Money, TokensPerSecond, total
 
 PARTS = (
     "tokens",
@@ -28,7 +28,7 @@ PARTS = (
 )
 TAXED = ("tokens", "compute", "storage", "egress", "extra")
 
-_ALL_TRIED = 100
+_ALL_TRIED = 50
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +40,8 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
     """That have been bought."""
     capacity: TokensPerSecond | None = None
     """Of what runs on average; None where somebody else's does."""
+    numbers: str
+    """How its largest parts were found."""
 
     @property
     def total(self) -> Money:
@@ -61,7 +63,14 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
     tax: float
 
     def month(self, load: Load) -> Month:
-        return Month(parts=self.parts(load, 1.0), needs=f"{self.price.model} by the token")
+        cached = load.month_input.millions * self.cached_share
+        return Month(
+            parts=self.parts(load, 1.0),
+            needs=f"{self.price.model} by the token",
+            numbers=f"({load.month_input.millions - cached:,.3f} x {self.price.input.amount:g}"
+            f" + {cached:,.3f} x {self.price.cached_input.amount:g}"
+            f" + {load.month_output.millions:,.3f} x {self.price.output.amount:g}) x {1 + self.tax:g}",
+        )
 
     def parts(self, load: Load, share: float) -> dict[str, Money]:
         """Of a share of all requests."""
@@ -152,6 +161,7 @@ class Rented(msgspec.Struct, frozen=True, kw_only=True):
             parts=self.parts(load, average, discount=discount, is_committed=is_committed),
             needs=f"{most:,} x {self.label}{hours}",
             capacity=self.replica.speed * (average * self.replicas),
+            numbers=f"compute {average:,.4g} x {self.price_h.amount:,.4f} x {1 - discount:g} x 730",
         )
 
 
@@ -183,7 +193,7 @@ class Owned(msgspec.Struct, frozen=True, kw_only=True):
     def month_of(self, load: Load, servers: int) -> Month:
         """With so many, whether they serve all of it or not."""
         capacity = self.replica.speed * (servers * self.replicas)
-        served = sum(speed.value for speed in self.served(load, servers)) / HOURS
+        used = sum(speed.value for speed in self.served(load, servers)) / HOURS / capacity.value
         month = own_month(
             servers=servers,
             server=self.server,
@@ -192,7 +202,7 @@ class Owned(msgspec.Struct, frozen=True, kw_only=True):
             wacc=self.wacc,
             most=self.most,
             idle=self.idle,
-            utilisation=served / capacity.value,
+            utilisation=used,
             pue=self.pue,
             price_kwh=self.price_kwh,
             maintenance=self.maintenance,
@@ -206,6 +216,9 @@ class Owned(msgspec.Struct, frozen=True, kw_only=True):
             needs=f"{servers:,} x {self.label}",
             servers=servers,
             capacity=capacity,
+            numbers=f"bought {servers:,} x {self.server.amount:,.2f} for {self.life_years * MONTHS_PER_YEAR} months, power"
+            f" {servers:,} x ({self.idle.value:g} + {used:.3f} x {(self.most - self.idle).value:g}) x {self.pue:g} x 730"
+            f" x {self.price_kwh.amount:g}",
         )
 
     def served(self, load: Load, servers: int) -> list[TokensPerSecond]:
@@ -249,7 +262,28 @@ class Hybrid(msgspec.Struct, frozen=True, kw_only=True):
             needs=f"{own.needs} + {needs}",
             servers=servers,
             capacity=capacity,
+            numbers=own.numbers,
         )
+
+    def busy_hours(self, load: Load, server: int) -> Hours:
+        """Of a month, that this one would be busy for with all its copies, if it takes only what the others cannot."""
+        room = self.owned.replicas
+        taken = sum(min(room, max(0, each - (server - 1) * room)) for each in self.owned.replica.needed(load))
+        return MONTH * (taken / room / HOURS)
+
+    def fixed(self, load: Load) -> Money:
+        """Of one more server that is always busy, without what is paid once for all of them."""
+        busy = load.steady(self.owned.replica.speed * (self.owned.replica.usable * self.owned.replicas))
+        parts = self.owned.month_of(busy, 1).parts
+        return total([parts[name] for name in ("depreciation", "power", "maintenance", "software")])
+
+    @property
+    def hourly(self) -> Money:
+        """Of renting for an hour what a server has room for; nothing where the rest goes to an API."""
+        if isinstance(self.rest, Api):
+            return self.owned.server * 0
+        each = self.rest.price_h / self.rest.replicas
+        return each * self.owned.replicas * (1 + self.rest.tax)
 
     def _numbers(self, load: Load) -> set[int]:
         """Of servers that may be the best: all, or of a large fleet those that an hour just takes or just exceeds.

@@ -1,7 +1,7 @@
 """What serving a load costs by an API, on rented GPUs, on own ones and on a mix: by month, by year, per million tokens."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from gateway.planning.contract import (
     money_cell,
 )
 from gateway.planning.costs import blended, egress, inferences_month, per_million, per_million_of
+from gateway.planning.hybrid import paying_hours
 from gateway.planning.options import PARTS, Api, Month, Option
 from gateway.planning.reading import from_json
 from gateway.planning.tco_case import Case, Copy, Impossible, case
@@ -41,6 +42,8 @@ _FORMULAS = {
     "hybrid": "min over k of own(k servers) + rest(max(0, need - k))",
 }
 _MOST_SHOWN = 24
+_DIGITS = 64
+"""Of amounts: the largest inputs together make more than the usual 28."""
 
 
 class Priced(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,25 +57,14 @@ class Priced(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(inputs: TcoInputs, context: Context) -> Answer:
+    with localcontext(prec=_DIGITS):
+        return _plan(inputs, context)
+
+
+def _plan(inputs: TcoInputs, context: Context) -> Answer:
     text = context.files.get("prices")
     made = case(inputs, text)
-    priced = [
-        Priced(
-            option=option,
-            month=option.month(made.load),
-            years=years(
-                option.month,
-                made.load,
-                count=inputs.years,
-                growth=made.growth,
-                tax=inputs.tax,
-                wacc=inputs.wacc,
-                servers=made.servers,
-            ),
-        )
-        for option in made.options
-        if option.month is not None
-    ]
+    priced = [_priced(inputs, made, option) for option in made.options if option.month is not None]
     tables = [_options(inputs, made, priced)]
     if priced:
         months = _months(priced, inputs)
@@ -87,6 +79,24 @@ def plan(inputs: TcoInputs, context: Context) -> Answer:
         assumptions=made.assumptions,
         warnings=list(_warnings(inputs, made, priced)),
         plot=_plot(inputs, priced) if priced else None,
+    )
+
+
+def _priced(inputs: TcoInputs, made: Case, option: Option) -> Priced:
+    assert option.month is not None  # noqa: S101 - only of what is possible
+    month = cache(option.month)  # years of one load are one month
+    return Priced(
+        option=option,
+        month=month(made.load),
+        years=years(
+            month,
+            made.load,
+            count=inputs.years,
+            growth=made.growth,
+            tax=inputs.tax,
+            wacc=inputs.wacc,
+            servers=made.servers,
+        ),
     )
 
 
@@ -277,12 +287,14 @@ def _mixes(made: Case) -> Iterator[Table]:
         columns=(
             Column(key="servers", label="own servers"),
             Column(key="month", label="month", unit=made.currency),
-            Column(key="note", label=""),
+            Column(key="hours", label="the last one is busy", unit="h"),
+            Column(key="note", label="note"),
         ),
         rows=[
             {
                 "servers": own,
                 "month": money_cell(mix.costs[own]),
+                "hours": round(made.hybrid.busy_hours(made.load, own).value, 1) if own else None,
                 "note": "cheapest" if own == mix.own else "",
             }
             for own in sorted(shown)
@@ -345,10 +357,12 @@ def _lines(inputs: TcoInputs, made: Case, priced: Sequence[Priced]) -> Iterator[
             value=money_cell(each.month.total),
             unit=made.currency,
             formula=_FORMULAS[each.key],
-            numbers=f"{' + '.join(f'{amount:,.2f}' for amount in amounts)} = {each.month.total.amount:,.2f}",
+            numbers=f"{each.month.numbers}; in all {' + '.join(f'{amount:,.2f}' for amount in amounts)}"
+            f" = {each.month.total.amount:,.2f}",
             group="A month",
         )
     yield from _rate_lines(inputs, made)
+    yield from _hybrid_lines(made)
     yield from _quick_lines(inputs, made)
 
 
@@ -416,6 +430,8 @@ def _rate_lines(inputs: TcoInputs, made: Case) -> Iterator[Line]:
             value=_fine(blended(price.input, price.output, inputs.input_tokens, inputs.output_tokens)),
             unit=made.currency,
             formula="(p_in t_in + p_out t_out) / (t_in + t_out)",
+            numbers=f"({price.input.amount:g} x {inputs.input_tokens:,} + {price.output.amount:g} x"
+            f" {inputs.output_tokens:,}) / {inputs.input_tokens + inputs.output_tokens:,}",
             group=group,
         )
     if not isinstance(made.rented, Impossible):
@@ -439,6 +455,22 @@ def _rate(key: str, label: str, cost: Money, speed: TokensPerSecond, inputs: Tco
         formula="month x 1,000,000 / (tokens/s x 3,600 x 730 x utilisation)",
         numbers=f"{cost.amount:,.2f} x 1,000,000 / ({speed.value:,.1f} x 2,628,000 x {inputs.utilisation:g})",
         group=group,
+    )
+
+
+def _hybrid_lines(made: Case) -> Iterator[Line]:
+    """What is paid once for all servers, people above all, is left out: it must pay for itself besides."""
+    if isinstance(made.hybrid, Impossible) or isinstance(made.hybrid.rest, Api):
+        return
+    fixed, hourly = made.hybrid.fixed(made.load), made.hybrid.hourly
+    yield Line(
+        key="server_pays_h",
+        label="a server pays if busy for more than",
+        value=round(paying_hours(fixed, hourly).value, 1) if hourly.amount else None,
+        unit="h a month",
+        formula="F / c: what a server costs a month over what its copies cost an hour when rented",
+        numbers=f"{fixed.amount:,.2f} / {hourly.amount:,.4f}",
+        group="The hybrid",
     )
 
 

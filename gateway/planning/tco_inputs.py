@@ -24,14 +24,17 @@ USD = {
 }
 """Defaults of amounts, which are of this currency whatever the answer's is."""
 
+_MOST = 1e9
+"""Of any amount: what is beyond is a slip."""
+
 
 def _amount(meaning: str, unit: str = "", *, usd: str = "") -> object:
     """In the answer's currency. `usd` names its default, if it has one."""
     if not usd:
-        return asked(meaning, unit=unit, ge=0)
+        return asked(meaning, unit=unit, ge=0, le=_MOST)
     default, unit, source, as_of = USD[usd]
     whence = ", ".join(part for part in (source, as_of) if part)
-    return asked(f"{meaning}; {default} USD unless given ({whence})", unit=unit, ge=0)
+    return asked(f"{meaning}; {default} USD unless given ({whence})", unit=unit, ge=0, le=_MOST)
 
 
 class TcoInputs(Inputs, frozen=True, kw_only=True):
@@ -44,18 +47,21 @@ class TcoInputs(Inputs, frozen=True, kw_only=True):
     prices: Annotated[
         str | None, asked("Your own list of GPU prices instead of the shipped one: CSV in SkyPilot's form")
     ] = None
-    budget: Annotated[Decimal | None, asked("What a month may cost", unit="per month", gt=0)] = None
+    budget: Annotated[Decimal | None, asked("What a month may cost", unit="per month", gt=0, le=_MOST)] = None
     data: Annotated[
         Literal["anywhere", "rented", "own"],
         asked("How far data may go: to APIs, to rented machines, or nowhere but own ones"),
     ] = "anywhere"
 
-    requests_per_day: Annotated[float, asked("Requests of an average day", unit="requests", gt=0)] = 10_000
+    requests_per_day: Annotated[
+        float, asked("Requests of an average day", unit="requests", ge=0.001, le=1e12)
+    ] = 10_000
     qps: Annotated[
-        float | None, asked("Requests per second over the whole day, instead of per day", unit="1/s", gt=0)
+        float | None,
+        asked("Requests per second over the whole day, instead of per day", unit="1/s", ge=1e-6, le=1e7),
     ] = None
-    input_tokens: Annotated[int, asked("Tokens of a prompt", unit="tokens", ge=1)] = 1024
-    output_tokens: Annotated[int, asked("Tokens of an answer", unit="tokens", ge=1)] = 512
+    input_tokens: Annotated[int, asked("Tokens of a prompt", unit="tokens", ge=1, le=10_000_000)] = 1024
+    output_tokens: Annotated[int, asked("Tokens of an answer", unit="tokens", ge=1, le=10_000_000)] = 512
     cached_share: Annotated[
         float, asked("Share of prompts' tokens that the API bills as cached", ge=0, le=1)
     ] = 0.0
@@ -63,7 +69,7 @@ class TcoInputs(Inputs, frozen=True, kw_only=True):
         str,
         asked("How a day's requests fall: flat, office (9 to 17), day (a wave), or 24 weights with commas"),
     ] = "flat"
-    demand_growth: Annotated[float, asked("More requests each year, as a fraction", gt=-1, le=10)] = 0.0
+    demand_growth: Annotated[float, asked("More requests each year, as a fraction", gt=-1, le=1)] = 0.0
 
     model: Annotated[str, asked("Served on rented and own GPUs; a name of `plan size`")] = "llama-3-8b"
     precision: Annotated[Precision, asked("Of its weights")] = "fp16"
@@ -77,18 +83,19 @@ class TcoInputs(Inputs, frozen=True, kw_only=True):
     ] = 32
     serving_eff: Annotated[
         float,
-        asked("Share of the possible speed that real traffic reaches", source=SERVING_SOURCE, gt=0, le=1),
+        asked("Share of the possible speed that real traffic reaches", source=SERVING_SOURCE, ge=0.001, le=1),
     ] = SERVING_EFFICIENCY
     tok_s: Annotated[
         float | None,
         asked(
             "Measured speed of a copy, prompt and answer together, instead of an estimate",
             unit="tokens/s",
-            gt=0,
+            ge=0.001,
+            le=1e9,
         ),
     ] = None
     utilisation: Annotated[
-        float, asked("Share of its speed that a copy is loaded to in the busiest hour", gt=0, le=1)
+        float, asked("Share of its speed that a copy is loaded to in the busiest hour", ge=0.01, le=1)
     ] = 0.75
 
     api: Annotated[str, asked("Model of the API")] = "gpt-4o-mini"
@@ -97,7 +104,7 @@ class TcoInputs(Inputs, frozen=True, kw_only=True):
         None
     )
     api_output: Annotated[Decimal | None, _amount("Its price for output instead", "per 1M tokens")] = None
-    api_price_growth: Annotated[float, asked("Of the API's price each year, as a fraction", gt=-1, le=10)] = (
+    api_price_growth: Annotated[float, asked("Of the API's price each year, as a fraction", gt=-1, le=1)] = (
         0.0
     )
 
@@ -110,27 +117,29 @@ class TcoInputs(Inputs, frozen=True, kw_only=True):
     spot_discount: Annotated[
         float, asked("Of spot machines, where the list has no spot price, as a fraction", ge=0, lt=1)
     ] = 0.7
-    interrupts_per_h: Annotated[float, asked("How often a spot machine is taken away", unit="1/h", ge=0)] = (
-        0.01
-    )
-    lost_min: Annotated[float, asked("Time lost each time", unit="min", ge=0)] = 10.0
-    storage_gb: Annotated[float, asked("Kept with the rented machines", unit="GB", ge=0)] = 100.0
+    interrupts_per_h: Annotated[
+        float, asked("How often a spot machine is taken away", unit="1/h", ge=0, le=1e4)
+    ] = 0.01
+    lost_min: Annotated[float, asked("Time lost each time", unit="min", ge=0, le=1e4)] = 10.0
+    storage_gb: Annotated[float, asked("Kept with the rented machines", unit="GB", ge=0, le=1e12)] = 100.0
     storage_price: Annotated[Decimal | None, _amount("Of storage", usd="storage_price")] = None
     egress_gb: Annotated[
-        float | None, asked("Sent a month, instead of what answers come to", unit="GB", ge=0)
+        float | None, asked("Sent a month, instead of what answers come to", unit="GB", ge=0, le=1e12)
     ] = None
     egress_price: Annotated[Decimal | None, _amount("Of what is sent", usd="egress_price")] = None
-    free_egress_gb: Annotated[float, asked("Sent for nothing each month", unit="GB", ge=0)] = 100.0
-    text_bytes: Annotated[float, asked("Sent for a token of an answer as text", unit="B/token", ge=0)] = 5.0
+    free_egress_gb: Annotated[float, asked("Sent for nothing each month", unit="GB", ge=0, le=1e12)] = 100.0
+    text_bytes: Annotated[
+        float, asked("Sent for a token of an answer as text", unit="B/token", ge=0, le=1e6)
+    ] = 5.0
     sse_bytes: Annotated[
-        float, asked("Sent for a token that is streamed as an event of its own", unit="B/token", ge=0)
+        float, asked("Sent for a token that is streamed as an event of its own", unit="B/token", ge=0, le=1e6)
     ] = 250.0
     streamed_share: Annotated[float, asked("Share of answers that are streamed so", ge=0, le=1)] = 1.0
     extra: Annotated[Decimal, _amount("Of other rented services", "per month")] = Decimal(0)
     tax: Annotated[float, asked("On APIs and rented services, as a fraction; 0.06 in China", ge=0, le=1)] = (
         0.0
     )
-    rent_price_growth: Annotated[float, asked("Of rents each year, as a fraction", gt=-1, le=10)] = 0.0
+    rent_price_growth: Annotated[float, asked("Of rents each year, as a fraction", gt=-1, le=1)] = 0.0
 
     server_gpus: Annotated[int, asked("GPUs of an own server", ge=1, le=16)] = 4
     server_price: Annotated[
@@ -147,10 +156,11 @@ class TcoInputs(Inputs, frozen=True, kw_only=True):
         float, asked("What capital costs a year, as a fraction; discounts later years too", ge=0, le=1)
     ] = 0.0
     kw_max: Annotated[
-        float | None, asked("Drawn by a busy server; its GPUs' and 1.4 kW unless given", unit="kW", ge=0)
+        float | None,
+        asked("Drawn by a busy server; its GPUs' and 1.4 kW unless given", unit="kW", ge=0, le=1e4),
     ] = None
     kw_idle: Annotated[
-        float | None, asked("Drawn by an idle one; 0.3 of that unless given", unit="kW", ge=0)
+        float | None, asked("Drawn by an idle one; 0.3 of that unless given", unit="kW", ge=0, le=1e4)
     ] = None
     pue: Annotated[
         float,
@@ -182,17 +192,18 @@ class TcoInputs(Inputs, frozen=True, kw_only=True):
             unit="FTE",
             source="an assumption",
             ge=0,
+            le=1e4,
         ),
     ] = 0.25
     rented_fte: Annotated[
-        float, asked("People that rented machines take more than an API", unit="FTE", ge=0)
+        float, asked("People that rented machines take more than an API", unit="FTE", ge=0, le=1e4)
     ] = 0.0
     fte_price: Annotated[Decimal | None, _amount("Of one of them", usd="fte_price")] = None
     own_price_growth: Annotated[
-        float, asked("Of power, upkeep and people each year, as a fraction", gt=-1, le=10)
+        float, asked("Of power, upkeep and people each year, as a fraction", gt=-1, le=1)
     ] = 0.0
     hardware_price_growth: Annotated[
-        float, asked("Of servers bought later, each year, as a fraction", gt=-1, le=10)
+        float, asked("Of servers bought later, each year, as a fraction", gt=-1, le=1)
     ] = 0.0
 
     overflow: Annotated[
@@ -201,6 +212,6 @@ class TcoInputs(Inputs, frozen=True, kw_only=True):
 
     busy_s: Annotated[
         float | None,
-        asked("Also count by time: how long an inference keeps a rented GPU busy", unit="s", gt=0),
+        asked("Also count by time: how long an inference keeps a rented GPU busy", unit="s", gt=0, le=1e6),
     ] = None
-    batch: Annotated[float, asked("Inferences that it does at once, for busy_s", ge=1)] = 1.0
+    batch: Annotated[float, asked("Inferences that it does at once, for busy_s", ge=1, le=1e4)] = 1.0

@@ -134,6 +134,38 @@ def test_fifty_requests_a_second_send_more_framing_than_text():
     assert (found["egress_text_gb"], found["egress_sse_gb"]) == (336.384, 16_819.2)
 
 
+def test_each_hybrid_costs_what_is_known():
+    """Two copies for 16 hours and six for 8; an own one is 1,200 a month, a rented one 4.10 an hour."""
+    found = answer(
+        requests_per_day=(16 * 2 + 8 * 6) * 3600,
+        shape=",".join(["2"] * 16 + ["6"] * 8),
+        tok_s=1536.0,
+        utilisation=1.0,
+        gpu_price=Decimal("4.10"),
+        storage_gb=0.0,
+        egress_gb=0.0,
+        server_gpus=1,
+        server_price=Decimal(72_000),
+        maintenance=0.0,
+        kw_max=0.0,
+        own_fte=0.0,
+    )
+
+    rows = table(found, "mixes").rows
+    assert [float(row["month"]) for row in rows] == [
+        9976.67,
+        8183.67,
+        6390.67,
+        6593.00,
+        6795.33,
+        6997.67,
+        7200.00,
+    ]
+    assert [row["hours"] for row in rows] == [None, 730.0, 730.0, 243.3, 243.3, 243.3, 243.3]
+    assert lines(found)["server_pays_h"] == 292.7
+    assert float(total(found, "hybrid")) == 6390.67
+
+
 def test_a_shops_month_costs_20_000_by_its_large_model(golden_ecom):
     found = answer(scenario="ecommerce")
 
