@@ -97,8 +97,6 @@ def plan_handlers(desk: PlanDesk) -> list[HTTPRouteHandler]:
         format_: Annotated[Form, QueryParameter(name="format")] = "json",
         explain: FromQuery[bool] = False,
     ) -> Response[bytes]:
-        """Inputs that are left out are defaults, and stand in `assumptions` with their sources. `compare` takes an earlier
-        answer of the same tool and adds what changed since. `explain` adds formulas, with numbers put in."""
         try:
             chosen = tool(name)
         except PlanError as exc:

@@ -10,6 +10,9 @@ from gateway.planning.tools import NAMES, tool
 
 PATH = "/admin/plan/{name}"
 
+_ABOUT = """\
+Inputs that are left out are defaults, and stand in `assumptions` with their sources. `compare` takes an earlier answer of \
+the same tool and adds what changed since; `explain` adds the formulas, with numbers put in."""
 _TYPES: Mapping[Kind, list[str]] = {
     "text": ["string"],
     "integer": ["integer"],
@@ -42,7 +45,7 @@ def _of_tool(chosen: Tool[Any], operation: dict[str, Any]) -> dict[str, Any]:
     return {
         **operation,
         "summary": f"Plan: {chosen.name}",
-        "description": f"{chosen.help} {operation['description']}",
+        "description": f"{chosen.help} {_ABOUT}",
         "operationId": f"post_admin_plan_{chosen.name}",
         "tags": ["Plan"],
         "parameters": [one for one in operation["parameters"] if one["in"] != "path"],
