@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from datetime import date
 
 from gateway.planning.daily import DAY, Daily
-from gateway.planning.linear import Linear
+from gateway.planning.linear import WEEK, Linear
+from gateway.planning.seasonal import History
 
 _UNUSUAL = 4.0
 """Robust standard deviations."""
 _LEAST_DAYS = 14
+_LEAST_SHARE = 0.25
+"""Of a usual day: what is less matters to nobody."""
+_WEEKS = 2
 _WIDER = 2.0
 _NAMED = 4
 _LEAST_THIRD = 7
@@ -18,13 +22,11 @@ _LEAST_THIRD = 7
 
 def doubts(daily: Daily, fitted: Linear, *, is_trend: bool) -> list[str]:
     """`fitted` is the line through the days that were not left out, `is_trend` whether the forecast rests on it."""
-    pairs = zip(daily.days, daily.history, strict=True)
-    days = [day for day, amount in pairs if amount is not None]
     return [
         text
         for text in (
             _silence(daily),
-            _unusual(daily, days, fitted),
+            _unusual(daily),
             _following(fitted) if is_trend else "",
             _wider(fitted.residuals),
         )
@@ -43,23 +45,33 @@ def _silence(daily: Daily) -> str:
     return told
 
 
-def _unusual(daily: Daily, days: Sequence[date], fitted: Linear) -> str:
-    """By the median of the residuals' sizes, which a few great ones cannot move."""
-    if len(days) < _LEAST_DAYS:
-        return ""
-    largest = max(amount or 0.0 for amount in daily.history)
-    usual = 1.4826 * statistics.median(abs(residual) for residual in fitted.residuals)
-    far = [
-        day
-        for day, residual in zip(days, fitted.residuals, strict=True)
-        if abs(residual) > max(_UNUSUAL * usual, 1e-6 * largest)
+def _unusual(daily: Daily) -> str:
+    """Against the median of the same weekday in the weeks around, and by the median of such differences: a fit or a
+    standard deviation would follow the very day that is looked for."""
+    known = [
+        (day, amount) for day, amount in zip(daily.days, daily.history, strict=True) if amount is not None
     ]
+    if len(known) < _LEAST_DAYS:
+        return ""
+    history = daily.history
+    differences = {day: amount - _around(history, (day - daily.first).days) for day, amount in known}
+    usual = 1.4826 * statistics.median(abs(difference) for difference in differences.values())
+    least = max(_UNUSUAL * usual, _LEAST_SHARE * statistics.median(amount for _, amount in known))
+    silent = set(daily.silent)
+    far = [day for day, difference in differences.items() if abs(difference) > least and day not in silent]
     if not far:
         return ""
     return (
         f"Unlike the others: {_named(far)}. They pull the forecast and widen its band;"
-        f" if they will not come again, leave them out (leave_out)."
+        " if they will not come again, leave them out (leave_out)."
     )
+
+
+def _around(history: History, at: int) -> float:
+    near = [
+        history[other] for other in range(at % WEEK, len(history), WEEK) if abs(other - at) <= _WEEKS * WEEK
+    ]
+    return statistics.median(amount for amount in near if amount is not None)
 
 
 def _following(fitted: Linear) -> str:

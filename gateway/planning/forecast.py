@@ -199,7 +199,7 @@ def _lines(inputs: ForecastInputs, daily: Daily, choice: Choice, outlook: Outloo
         Line(
             key="month_end_low",
             label=f"with {share} above",
-            value=views.cents(month.total.low, currency),
+            value=max(known, views.cents(month.total.low, currency)),
             unit=currency,
             formula="month - t s, and no less than what is spent; s^2 is the variance of the sum",
             numbers=f"{known + rest} - {spread}",
