@@ -38,11 +38,12 @@ _BODIES = {
 _LINES = ("/admin/outcomes",)
 """Where it may come line by line too."""
 _NAMES = {
-    "/admin/scorer": "Show the scorer",
-    "/admin/scorer/explain": "Explain a score",
-    "/v1/weighbridge/score": "Score prompts",
+    "/admin/scorer": ("Show the scorer", "Scorer"),
+    "/admin/scorer/explain": ("Explain a score", "Scorer"),
+    "/v1/weighbridge/score": ("Score prompts", "Scorer"),
+    "/admin/plan": ("List the planning tools", "Plan"),
 }
-"""Of what is no list of things."""
+"""Of what is no list of things, or has a tag of its own."""
 _VERBS = {"get": "Show", "post": "Add", "put": "Write", "patch": "Change", "delete": "End"}
 _OPEN = ("/healthz", "/readyz", "/metrics")
 
@@ -115,7 +116,8 @@ def _with_refusals(operation: dict[str, Any], also: str | None) -> dict[str, Any
 def _named(method: str, path: str) -> dict[str, Any]:
     """Litestar takes the names of functions, and has lost those that run in a thread."""
     if path in _NAMES:
-        return {"summary": _NAMES[path], "tags": ["Scorer"]}
+        summary, tag = _NAMES[path]
+        return {"summary": summary, "tags": [tag]}
     _, group, *words = path.split("/")
     named = [word for word in words if not word.startswith("{")]
     noun = named[-1]
