@@ -1,5 +1,6 @@
 """What a history says against a forecast from it: silence, unusual days, days that follow each other, a growing spread."""
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from gateway.planning.seasonal import History
 _UNUSUAL = 4.0
 """Robust standard deviations."""
 _LEAST_DAYS = 14
+_LEAST_RUN = 3
 _LEAST_SHARE = 0.25
 """Of a usual day: what is less matters to nobody."""
 _WEEKS = 2
@@ -39,6 +41,11 @@ def _silence(daily: Daily) -> str:
     if not silent:
         return ""
     counted = "1 day" if len(silent) == 1 else f"{len(silent)} days"
+    if len(silent) > len(daily.days) / 2:
+        return (
+            f"{counted} of {len(daily.days)} are without any spend: it comes now and then, and a band around a usual day"
+            " tells little of that."
+        )
     told = f"{counted} without any spend ({_named(silent)}) count as 0. If the service was down, leave them out (leave_out)."
     if len(silent) > 1 and silent[-2:] == [daily.end - 2 * DAY, daily.end - DAY]:
         told += " The last days are among them: if it has stopped for good, this forecast is too high."
@@ -46,25 +53,46 @@ def _silence(daily: Daily) -> str:
 
 
 def _unusual(daily: Daily) -> str:
-    """Against the median of the same weekday in the weeks around, and by the median of such differences: a fit or a
-    standard deviation would follow the very day that is looked for."""
+    far = _far(daily)
+    newest = [daily.end - back * DAY for back in range(1, len(far) + 1)]
+    run = list(itertools.takewhile(lambda day: day in far and far[day] * far[newest[0]] > 0, newest))
+    told = []
+    if len(run) >= _LEAST_RUN:
+        way, wrong = ("above", "low") if far[run[0]] > 0 else ("below", "high")
+        told.append(
+            f"The last {len(run)} days lie far {way} what came before: if that stays, this forecast is too {wrong}."
+        )
+        far = {day: share for day, share in far.items() if day not in run}
+    if far:
+        told.append(
+            f"Unlike the others: {_named(list(far))}. They pull the forecast and widen its band;"
+            " if they will not come again, leave them out (leave_out)."
+        )
+    return " ".join(told)
+
+
+def _far(daily: Daily) -> dict[date, float]:
+    """Days with spend unlike the median of their weekday in the weeks around, and by how much, in shares of that.
+
+    Their size is told by the median too: a fit or a standard deviation would follow the very day that is looked for.
+    """
     known = [
         (day, amount) for day, amount in zip(daily.days, daily.history, strict=True) if amount is not None
     ]
     if len(known) < _LEAST_DAYS:
-        return ""
-    history = daily.history
-    differences = {day: amount - _around(history, (day - daily.first).days) for day, amount in known}
-    usual = 1.4826 * statistics.median(abs(difference) for difference in differences.values())
-    least = max(_UNUSUAL * usual, _LEAST_SHARE * statistics.median(amount for _, amount in known))
+        return {}
+    least = _LEAST_SHARE * statistics.median(amount for _, amount in known)
+    shares = {}
+    for day, amount in known:
+        around = _around(daily.history, (day - daily.first).days)
+        shares[day] = (amount - around) / (max(around, least) or 1.0)
+    usual = 1.4826 * statistics.median(abs(share) for share in shares.values())
     silent = set(daily.silent)
-    far = [day for day, difference in differences.items() if abs(difference) > least and day not in silent]
-    if not far:
-        return ""
-    return (
-        f"Unlike the others: {_named(far)}. They pull the forecast and widen its band;"
-        " if they will not come again, leave them out (leave_out)."
-    )
+    return {
+        day: share
+        for day, share in shares.items()
+        if abs(share) > max(_UNUSUAL * usual, _LEAST_SHARE) and day not in silent
+    }
 
 
 def _around(history: History, at: int) -> float:

@@ -64,7 +64,7 @@ class Outlook:
         self._budget = budget
         ahead = (month_after(daily.end, months + 1) - daily.end).days
         told = model.means(ahead)
-        self.is_clipped = min(told) < 0
+        self.is_clipped = min(told) < -model.sigma
         means = [max(0.0, mean) for mean in told]
         means[0] = max(means[0], daily.so_far)
         self._means = means

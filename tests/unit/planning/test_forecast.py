@@ -478,3 +478,23 @@ def test_the_diagram_shows_the_past_the_band_and_the_budget():
     assert daily.series[1].low is not None
     assert monthly.marks[0].y == 2000
     assert monthly.series[0].x[0] == "2026-11-01"
+
+
+def test_a_new_level_is_told_from_a_day_unlike_the_others():
+    days = weekly(40, noise=3)
+    days[-4:] = [3 * amount for amount in days[-4:]]
+
+    answer = asked(days)
+
+    assert told(
+        answer, "The last 4 days lie far above what came before: if that stays, this forecast is too low"
+    )
+    assert not told(answer, "Unlike the others")
+
+
+def test_growth_is_not_taken_for_unlike_days():
+    assert not told(asked([20 * 1.03**day for day in range(55)]), "Unlike the others")
+
+
+def test_spend_that_comes_now_and_then_is_said_to():
+    assert told(asked([200, 0, 0, 0, 0, 0, 0, 0, 0] * 5), "40 days of 45 are without any spend")
