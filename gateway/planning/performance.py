@@ -20,7 +20,7 @@ SERVING_EFFICIENCY = 0.5
 MBU_SOURCE = "fitted to a published vLLM 0.23 sweep: Llama-3.1-8B bf16, A100-40, 1,024 in and 128 out, 75 tokens/s at 1"
 MFU_SOURCE = "usual for prompts of 1,000 tokens and more"
 SERVING_SOURCE = (
-    "published online benchmarks reach 0.3 to 0.7 of the bound (vLLM 0.5.4, Mistral-7B, A100-80 and H100)"
+    "published online benchmarks reach 0.3 to 0.7 of the bound for 32 at once (vLLM 0.5.4, A100-80, H100)"
 )
 
 

@@ -24,6 +24,11 @@ _UPPER = (
     "Speeds are upper bounds from data sheets: no kernel, scheduler or network is in them. Nothing here was measured on"
     " your hardware; `weighbridge plan calibrate` does that."
 )
+_HOST = (
+    "With hundreds at once, or on several cards, the host and not the GPU may be the limit: of the bound, published"
+    " servers (vLLM 0.5.4 of 2024) reached 0.16 to 0.89 on one card and 0.02 to 0.63 on eight, small models least."
+)
+_MANY = 64
 _MOST_ROWS = 12
 
 
@@ -212,6 +217,8 @@ def _table(rows: Sequence[Speed]) -> Table:
 
 def _warnings(serving: Serving, card: Gpu) -> Sequence[str]:
     warnings = [_UPPER]
+    if serving.tp > 1 or serving.concurrency >= _MANY:
+        warnings.append(_HOST)
     if serving.tp > 1 and "PCIe" in card.link:
         warnings.append(
             f"{card.name} talks to its neighbours over {card.link}: every layer waits for that twice, and the estimate"
