@@ -14,7 +14,9 @@ from gateway.ledger.period import PeriodError, moment
 from gateway.ledger.price_book import PriceBook, UnknownPriceError
 from gateway.ledger.schema import entries
 from gateway.planning.contract import PlanError
+from gateway.planning.prices import api_prices
 from gateway.planning.traffic import Hour, Traffic
+from gateway.planning.units import Money
 from gateway.values import PASSED_OVER, Price
 from policies.contract import Size
 
@@ -67,8 +69,8 @@ class TrafficReader:
         Raises PlanError for what cannot be read as a date or is no model here, DatabaseUnavailableError.
         """
         now = self._clock.now_ms()
-        to_ms = min(_moment("to", to) or now, now)
-        from_ms = _moment("from_", from_) or to_ms - days * _DAY_MS
+        to_ms = now if to is None else min(_moment("to", to), now)
+        from_ms = to_ms - days * _DAY_MS if from_ is None else _moment("from_", from_)
         if from_ms >= to_ms:
             raise PlanError("The period ends before it begins.", param="from_")
         wanted = reference or self._config.planning.reference
@@ -88,6 +90,7 @@ class TrafficReader:
             for model_name, model in upstream.models.items()
         }
         chats = [id_ for id_, model in offers.items() if model.kind == "chat"]
+        not_chats = tuple(sorted({id_.partition("/")[2] for id_ in offers if id_ not in chats}))
         book = PriceBook(self._database, self._clock)
         book.reload()
         prices: dict[str, Price] = {}
@@ -101,17 +104,37 @@ class TrafficReader:
                         param="reference",
                     ) from exc
         if not prices:
-            raise PlanError(
-                f"{name[:128]!r} is no chat model here; the reference is one of {', '.join(sorted(chats))}.",
-                param="reference",
-            )
+            return _listed(name, sorted(chats), not_chats)
         cheapest = min(prices, key=lambda id_: prices[id_].input + prices[id_].output)
         return Reference(
             name=cheapest,
             price=prices[cheapest],
             batch_price=scaled(prices[cheapest], Fraction(offers[cheapest].batch_price_factor)),
-            not_chats=tuple(sorted({id_.partition("/")[2] for id_ in offers if id_ not in chats})),
+            not_chats=not_chats,
         )
+
+
+def _listed(name: str, chats: list[str], not_chats: tuple[str, ...]) -> Reference:
+    """A model that is not served here, at its price in the planner's list."""
+    listed = api_prices().get(name)
+    if listed is None or listed.input.currency != "USD":
+        raise PlanError(
+            f"{name[:128]!r} is no chat model here, nor in the list of API prices; here are {', '.join(chats)}.",
+            param="reference",
+        )
+    price = Price(
+        version="",
+        input=_pico(listed.input),
+        cached_input=_pico(listed.cached_input),
+        output=_pico(listed.output),
+        reasoning=_pico(listed.output),
+    )
+    # Providers sell batches at half: to count them at the full price would make savings of it.
+    return Reference(name=name, price=price, batch_price=scaled(price, Fraction(1, 2)), not_chats=not_chats)
+
+
+def _pico(usd_per_million: Money) -> int:
+    return round(usd_per_million.amount * 10**6)
 
 
 def read_traffic(
@@ -206,8 +229,10 @@ def _hour(row: sa.Row[*tuple[Any, ...]]) -> Hour:
     )
 
 
-def _moment(param: str, text: str | None) -> int | None:
+def _moment(param: str, text: str) -> int:
     try:
-        return moment(text)
+        found = moment(text)
     except PeriodError as exc:
         raise PlanError(str(exc), param=param) from exc
+    assert found is not None  # noqa: S101 - only of no text there is none
+    return found

@@ -101,7 +101,7 @@ def test_a_period_without_dates_is_the_last_thirty_days(site):
 def test_a_period_begins_with_the_first_entry_that_there_ever_was(site):
     site.ledger.post([entry("a", created_ms=at(-5, 20)), entry("b", tenant="late", created_ms=at(-3, 40))])
 
-    assert site.traffic(from_="2020-01-01").from_ms == at(-5)
+    assert site.traffic(from_="1970-01-01").from_ms == at(-5)
     assert site.traffic(tenant="late").from_ms == at(-3)
 
 
@@ -198,6 +198,15 @@ def test_what_is_no_chat_would_have_cost_the_same(site):
     site.ledger.post([entry("a", created_ms=at(-1), model="vectors", cost=2_000)])
 
     assert [hour.reference_cost for hour in site.traffic(reference="large").hours] == [2_000]
+
+
+def test_the_reference_may_be_one_of_the_price_list(site):
+    site.ledger.post([entry("a", created_ms=at(-1)), entry("b", created_ms=at(-1), price_version="x#1*0.5")])
+
+    traffic = site.traffic(reference="gpt-4o")
+
+    assert traffic.reference_model == "gpt-4o"
+    assert [hour.reference_cost for hour in traffic.hours] == [round(1.5 * (100 * 2_500 + 10 * 10_000))]
 
 
 @pytest.mark.parametrize("reference", ["larger", "far/small", "vectors", "local/vectors"])
