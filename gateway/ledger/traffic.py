@@ -69,8 +69,9 @@ class TrafficReader:
         Raises PlanError for what cannot be read as a date or is no model here, DatabaseUnavailableError.
         """
         now = self._clock.now_ms()
-        to_ms = now if to is None else min(_moment("to", to), now)
-        from_ms = to_ms - days * _DAY_MS if from_ is None else _moment("from_", from_)
+        since, until = _moment("from_", from_), _moment("to", to)
+        to_ms = now if until is None else min(until, now)
+        from_ms = to_ms - days * _DAY_MS if since is None else since
         if from_ms >= to_ms:
             raise PlanError("The period ends before it begins.", param="from_")
         wanted = reference or self._config.planning.reference
@@ -229,10 +230,8 @@ def _hour(row: sa.Row[*tuple[Any, ...]]) -> Hour:
     )
 
 
-def _moment(param: str, text: str) -> int:
+def _moment(param: str, text: str | None) -> int | None:
     try:
-        found = moment(text)
+        return moment(text)
     except PeriodError as exc:
         raise PlanError(str(exc), param=param) from exc
-    assert found is not None  # noqa: S101 - only of no text there is none
-    return found
