@@ -1,12 +1,14 @@
 """A forecast as lines, tables and diagrams."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
+import msgspec
+
 from gateway.planning.contract import Cell, Column, Line, Mark, Plot, Series, Table, money_cell
 from gateway.planning.daily import DAY, Daily
-from gateway.planning.outlook import Outlook
+from gateway.planning.outlook import Band, Day, Outlook, month_after
 from gateway.planning.seasonal import Choice
 from gateway.planning.units import Money
 
@@ -66,7 +68,7 @@ def day_table(outlook: Outlook, currency: str, share: str) -> Table:
             "month_high": cents(each.month_so_far.high, currency),
             "breach_percent": None if each.breach is None else round(100 * each.breach, 1),
         }
-        for each in outlook.days
+        for each in this_month(outlook)
     ]
     return Table(
         key="forecast_days",
@@ -130,52 +132,59 @@ def model_table(choice: Choice, currency: str) -> Table:
 def daily_plot(daily: Daily, outlook: Outlook, currency: str, share: str) -> Plot:
     past = list(zip(daily.days, daily.history, strict=True))[-_MOST_PLOTTED:]
     known = [(day, amount) for day, amount in past if amount is not None]
-    return Plot(
-        title=f"Spend per day; the band holds {share} of days",
-        x_label="",
-        y_label=f"spend per day ({currency})",
-        series=[
-            Series(label="spent", x=_days(day for day, _ in known), y=[amount for _, amount in known]),
-            Series(
-                label=f"forecast, {share}",
-                x=_days(each.day for each in outlook.days),
-                y=[each.spend.mean for each in outlook.days],
-                low=[each.spend.low for each in outlook.days],
-                high=[each.spend.high for each in outlook.days],
-                is_dashed=True,
-            ),
-        ],
+    return _plot(
+        f"Spend per day; the band holds {share} of days",
+        f"spend per day ({currency})",
+        known,
+        [(each.day, each.spend) for each in outlook.days],
+        share,
     )
 
 
 def month_plot(daily: Daily, outlook: Outlook, budget: Decimal, currency: str, share: str) -> Plot:
     """Spend adding up over the month, against its budget."""
-    first = daily.end.replace(day=1)
-    past = [first + at * DAY for at in range((daily.end - first).days)]
-    sums: list[float] = []
-    for day in past:
-        sums.append((sums[-1] if sums else 0.0) + daily.spent.get(day, 0.0))
-    ahead = [each for each in outlook.days if (each.day.year, each.day.month) == (first.year, first.month)]
-    told = Series(
+    month = this_month(outlook)
+    first, spent = daily.end.replace(day=1), 0.0
+    past: list[tuple[date, float]] = []
+    for at in range((daily.end - first).days):
+        spent += daily.spent.get(first + at * DAY, 0.0)
+        past.append((first + at * DAY, spent))
+    plot = _plot(
+        f"Spend in {first:%B %Y}; the band holds {share}",
+        f"spend since the month began ({currency})",
+        past,
+        [(each.day, each.month_so_far) for each in month],
+        share,
+    )
+    mark = Mark(text=f"budget {budget:,.2f} {currency}", y=float(budget))
+    return msgspec.structs.replace(plot, marks=[mark])
+
+
+def this_month(outlook: Outlook) -> list[Day]:
+    end = month_after(outlook.days[0].day, 1)
+    return [each for each in outlook.days if each.day < end]
+
+
+def _plot(
+    title: str,
+    y_label: str,
+    past: Sequence[tuple[date, float]],
+    ahead: Sequence[tuple[date, Band]],
+    share: str,
+) -> Plot:
+    """What comes begins where what was ends, so that the lines meet."""
+    met = [(day, Band(amount, amount, amount)) for day, amount in past[-1:]]
+    told = [*met, *ahead]
+    forecast = Series(
         label=f"forecast, {share}",
-        x=_days(each.day for each in ahead),
-        y=[each.month_so_far.mean for each in ahead],
-        low=[each.month_so_far.low for each in ahead],
-        high=[each.month_so_far.high for each in ahead],
+        x=[day.isoformat() for day, _ in told],
+        y=[band.mean for _, band in told],
+        low=[band.low for _, band in told],
+        high=[band.high for _, band in told],
         is_dashed=True,
     )
-    spent = [Series(label="spent", x=_days(past), y=sums)] if past else []
-    return Plot(
-        title=f"Spend in {first:%B %Y}; the band holds {share}",
-        x_label="",
-        y_label=f"spend since the month began ({currency})",
-        series=[*spent, told],
-        marks=[Mark(text=f"budget {budget:,.2f} {currency}", y=float(budget))],
-    )
-
-
-def _days(days: Iterable[date]) -> list[str]:
-    return [day.isoformat() for day in days]
+    spent = Series(label="spent", x=[day.isoformat() for day, _ in past], y=[amount for _, amount in past])
+    return Plot(title=title, x_label="", y_label=y_label, series=[spent, forecast] if past else [forecast])
 
 
 def _written(day: date | None) -> str | None:
