@@ -65,27 +65,41 @@ def table(
 def _widths(
     heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, is_right: Sequence[bool]
 ) -> list[int]:
-    widths = [max([_head_width(head), *(len(row[at]) for row in rows)]) for at, head in enumerate(heads)]
-    room = width - len(GAP) * (len(widths) - 1)
-    words = [at for at in range(len(widths)) if not is_right[at]]
-    while words and sum(widths) > room:
-        widest = max(words, key=lambda at: widths[at])
-        if widths[widest] <= _NARROWEST:
-            break
-        widths[widest] -= 1
+    cells = [max((len(row[at]) for row in rows), default=0) for at in range(len(heads))]
+    widths = [max(_head_width(head), cell) for head, cell in zip(heads, cells, strict=True)]
+    least = [
+        max(_longest(_split_units(head)), cell) if right else min(_NARROWEST, full)
+        for head, cell, right, full in zip(heads, cells, is_right, widths, strict=True)
+    ]
+    too_much = sum(widths) + len(GAP) * (len(widths) - 1) - width
+    # Heads of numbers can break within their units; words wrap where that is not enough.
+    for kind in (True, False):
+        columns = [at for at in range(len(widths)) if is_right[at] is kind]
+        while too_much > 0 and any(widths[at] > least[at] for at in columns):
+            widest = max((at for at in columns if widths[at] > least[at]), key=lambda at: widths[at])
+            widths[widest] -= 1
+            too_much -= 1
     return widths
 
 
 def _head_width(head: str) -> int:
     """Of its longest word, unless it is short."""
-    return len(head) if len(head) <= _SHORT else max(len(word) for word in head.split())
+    return len(head) if len(head) <= _SHORT else _longest(head)
+
+
+def _longest(text: str) -> int:
+    return max((len(word) for word in text.split()), default=0)
+
+
+def _split_units(head: str) -> str:
+    return head.replace("/", "/ ")
 
 
 def _wrapped(
     row: Sequence[str], widths: Sequence[int], is_right: Sequence[bool], *, is_head: bool
 ) -> list[str]:
     cells = [
-        [text] if len(text) <= width else textwrap.wrap(text, width) or [""]
+        [text] if len(text) <= width else _lines(text, width, is_head=is_head)
         for text, width in zip(row, widths, strict=True)
     ]
     height = max(len(cell) for cell in cells)
@@ -101,6 +115,12 @@ def _wrapped(
         ).rstrip()
         for line in range(height)
     ]
+
+
+def _lines(text: str, width: int, *, is_head: bool) -> list[str]:
+    if is_head and _longest(text) > width:
+        return [line.replace("/ ", "/") for line in textwrap.wrap(_split_units(text), width)]
+    return textwrap.wrap(text, width) or [""]
 
 
 def is_number(cell: Cell) -> bool:

@@ -106,7 +106,9 @@ def _table(each: Table, width: int) -> str:
         column(of_one) if described.unit else points(of_one)
         for described, of_one in zip(each.columns, cells, strict=True)
     ]
-    is_right = [any(is_number(cell) for cell in of_one) for of_one in cells]
+    is_right = [
+        any(is_number(cell) for cell in of_one) or all(cell is None for cell in of_one) for of_one in cells
+    ]
     lines = table(
         [_head(column.label, column.unit) for column in each.columns],
         list(zip(*columns, strict=True)),

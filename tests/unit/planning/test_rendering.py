@@ -105,6 +105,22 @@ def test_a_table_keeps_its_width_where_words_can_wrap() -> None:
     assert sum(line.count("word") for line in lines) == 40
 
 
+def test_heads_of_numbers_break_within_units_before_words_wrap() -> None:
+    lines = table(
+        ["who", "spent (USD/month)", "left (USD/month)"],
+        [["somebody", "1", "2"]],
+        width=25,
+        is_right=[False, True, True],
+    )
+
+    assert lines == [
+        "           spent     left",
+        "           (USD/    (USD/",
+        "who       month)   month)",
+        "somebody       1        2",
+    ]
+
+
 def test_programs_get_lines_and_tables_by_their_keys() -> None:
     told = as_record(answer(boxes=4))
 
