@@ -54,7 +54,7 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
 
 def prefill_time(serving: Serving, tokens: int, card: Gpu, mfu: float = MFU) -> Seconds:
     """(2 N_mm T + 2 L n_q d T^2) / (FLOP/s x tp x MFU): for one prompt, alone."""
-    return (_arithmetic(card, serving.precision) * serving.tp * mfu).time_of(
+    return (arithmetic(card, serving.precision) * serving.tp * mfu).time_of(
         serving.architecture.prefill_work(tokens)
     )
 
@@ -83,8 +83,8 @@ def decode_step(serving: Serving, batch: int, ctx: int, card: Gpu, efficiency: E
 def speed(serving: Serving, card: Gpu, *, prompt: int, output: int, efficiency: Efficiency) -> Speed:
     """Of `serving.concurrency` sequences that are, on average, halfway through their answers."""
     batch, ctx = serving.concurrency, prompt + output // 2
-    memory, arithmetic = _memory_and_arithmetic(serving, batch, ctx, card, efficiency)
-    step = max(memory, arithmetic)
+    by_memory, by_compute = _memory_and_arithmetic(serving, batch, ctx, card, efficiency)
+    step = max(by_memory, by_compute)
     request = prefill_time(serving, prompt, card, efficiency.mfu) * batch + step * output
     decode, whole = TokensPerSecond(batch / step.value), TokensPerSecond(batch * output / request.value)
     return Speed(
@@ -94,7 +94,7 @@ def speed(serving: Serving, card: Gpu, *, prompt: int, output: int, efficiency: 
         whole=whole,
         served=min(decode * efficiency.serving, whole),
         request=request,
-        is_memory_bound=memory >= arithmetic,
+        is_memory_bound=by_memory >= by_compute,
     )
 
 
@@ -155,7 +155,7 @@ def _mfu(serving: Serving, card: Gpu, measured: Measured) -> float:
         )
     architecture = serving.architecture
     work = architecture.prefill_work(measured.long_prompt) - architecture.prefill_work(measured.short_prompt)
-    return (_arithmetic(card, serving.precision) * serving.tp).time_of(work) / longer
+    return (arithmetic(card, serving.precision) * serving.tp).time_of(work) / longer
 
 
 def _refuse_impossible(does: str, name: str, share: float) -> None:
@@ -170,12 +170,12 @@ def _memory_and_arithmetic(
     serving: Serving, batch: int, ctx: int, card: Gpu, efficiency: Efficiency
 ) -> tuple[Seconds, Seconds]:
     bandwidth: BytesPerSecond = card.bandwidth * serving.tp * efficiency.mbu
-    arithmetic = _arithmetic(card, serving.precision) * serving.tp * efficiency.mfu
+    compute = arithmetic(card, serving.precision) * serving.tp * efficiency.mfu
     work = Flops(2 * serving.architecture.counts.matmul_active * batch)
-    return bandwidth.time_of(bytes_per_step(serving, batch, ctx)), arithmetic.time_of(work)
+    return bandwidth.time_of(bytes_per_step(serving, batch, ctx)), compute.time_of(work)
 
 
-def _arithmetic(card: Gpu, precision: Precision) -> FlopsPerSecond:
+def arithmetic(card: Gpu, precision: Precision) -> FlopsPerSecond:
     """Weights of 8 bits and fewer are multiplied in 16, but for fp8 where there are units for it."""
     if precision == "fp8" and card.fp8 is not None:
         return card.fp8

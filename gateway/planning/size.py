@@ -15,6 +15,7 @@ from gateway.planning.contract import (
     Inputs,
     Line,
     PlanError,
+    Plot,
     Table,
     Tool,
     asked,
@@ -146,7 +147,7 @@ def plan(inputs: SizeInputs, context: Context) -> Answer:
         tables=[cards_table(serving, inputs.util), precisions_table(serving, card, inputs.util)],
         assumptions=_assumptions(chosen, card),
         warnings=[*chosen.notes, *_warnings(chosen, serving)],
-        plot=memory_plot(chosen, serving, card or (smallest[0] if smallest else None), inputs.util),
+        plot=_plot(chosen, serving, card, smallest, inputs.util),
     )
     on = (card, found) if card and found else smallest
     return _with_speed(inputs, context, answer, on) if inputs.perf else answer
@@ -210,7 +211,18 @@ def _headline(
         )
     if smallest is None:
         return f"{what}: more than 8 of any card in the catalogue give."
-    return f"{what}: {cards_text(*smallest)} is the smallest that fits, with at most {sequences(smallest[1].max_concurrency)}."
+    card, found = smallest
+    there = f" ({found.memory.total.gib:,.2f} GiB there)" if found.serving.tp != serving.tp else ""
+    most = sequences(found.max_concurrency)
+    return f"{what}: {cards_text(card, found)} is the smallest that fits{there}, with at most {most}."
+
+
+def _plot(
+    chosen: Model, serving: Serving, card: Gpu | None, smallest: tuple[Gpu, Fit] | None, util: float
+) -> Plot:
+    if card is None and smallest is not None:
+        return memory_plot(chosen, smallest[1].serving, smallest[0], util)
+    return memory_plot(chosen, serving, card, util)
 
 
 def _assumptions(chosen: Model, card: Gpu | None) -> Sequence[Assumption]:

@@ -14,6 +14,7 @@ from gateway.planning.performance import (
     SERVING_SOURCE,
     Efficiency,
     Speed,
+    arithmetic,
     bytes_per_step,
     concurrencies,
     prefill_time,
@@ -112,8 +113,8 @@ def speed_of(found: Fit, card: Gpu, request: Request, efficiency: Efficiency) ->
                 source=card.source,
             ),
             Assumption(
-                name=f"dense fp16 of {card.name}",
-                value=card.fp16.value / 1e12,
+                name=f"dense arithmetic of {card.name} for {serving.precision}",
+                value=arithmetic(card, serving.precision).value / 1e12,
                 unit="TFLOP/s",
                 origin="catalogue",
                 source=card.source,
@@ -133,6 +134,7 @@ def _lines(
     work = serving.architecture.prefill_work(request.prompt)
     read = bytes_per_step(serving, batch, ctx)
     bound = "memory" if of.is_memory_bound else "arithmetic"
+    peak = arithmetic(card, serving.precision).value
     return [
         Line(
             key="prefill_s",
@@ -140,7 +142,7 @@ def _lines(
             value=prefill.value,
             unit="s",
             formula="(2 N_mm T + 2 L n_q d T^2) / (FLOP/s tp MFU)",
-            numbers=f"{work.value:,.4g} FLOP / ({card.fp16.value:,.4g} x {serving.tp} x {efficiency.mfu:g})"
+            numbers=f"{work.value:,.4g} FLOP / ({peak:,.4g} x {serving.tp} x {efficiency.mfu:g})"
             f" = {prefill.value:,.4f} s",
             group=group,
         ),
@@ -152,7 +154,7 @@ def _lines(
             formula="max((W_read + B ctx kv/token) / (bandwidth tp MBU), 2 N_mm B / (FLOP/s tp MFU))",
             numbers=f"max({read.gb:,.3f} GB / ({card.bandwidth.value / 1e9:,.0f} GB/s x {serving.tp} x"
             f" {efficiency.mbu:g}), 2 x {serving.architecture.counts.matmul_active:,} x {batch} /"
-            f" ({card.fp16.value:,.4g} x {serving.tp} x {efficiency.mfu:g})) = {of.step.value:,.5f} s",
+            f" ({peak:,.4g} x {serving.tp} x {efficiency.mfu:g})) = {of.step.value:,.5f} s",
             group=group,
         ),
         Line(

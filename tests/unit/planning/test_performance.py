@@ -167,6 +167,15 @@ def test_without_a_card_the_smallest_is_taken():
     assert answer["decode_tok_s"] == pytest.approx(28.9, abs=0.05)
 
 
+def test_formulas_have_the_speed_of_the_precision():
+    answer = TOOL.plan(
+        SizeInputs(model="llama-3-8b", precision="fp8", gpu="h100", perf=True), Context(today=TODAY)
+    )
+
+    [prefill] = [line for line in answer.lines if line.key == "prefill_s"]
+    assert "(1.979e+15 x 1 x 0.5)" in prefill.numbers
+
+
 def test_slow_links_between_cards_are_warned_of():
     told = [sized(model="llama-3-8b", gpu=card, tp=2, perf=True)["warnings"] for card in ("4090", "a100-80")]
 

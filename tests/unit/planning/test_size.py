@@ -287,6 +287,18 @@ def test_the_diagram_stacks_the_parts_under_what_the_card_gives():
     assert answer.plot.marks[0].y == pytest.approx(20.25)
 
 
+def test_where_only_several_cards_do_it_is_told_what_they_take_together():
+    answer = TOOL.plan(SizeInputs(model="llama-2-70b"), Context(today=TODAY))
+
+    assert "takes 132.51 GiB: 1 x B200 is the smallest that fits, with" in answer.headline
+
+    answer = TOOL.plan(SizeInputs(model="llama-3.1-405b", precision="fp8"), Context(today=TODAY))
+
+    [mark] = answer.plot.marks
+    assert "takes 387.89 GiB: 4 x H200 is the smallest that fits (394.08 GiB there)" in answer.headline
+    assert mark.y == pytest.approx(4 * 139.8 * 0.9)
+
+
 def test_formulas_end_in_the_number_of_their_line():
     answer = TOOL.plan(SizeInputs(model="gemma-3-27b", gpu="h100", perf=True), Context(today=TODAY))
 
