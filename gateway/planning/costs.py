@@ -252,12 +252,6 @@ def npv(flows: Sequence[Money], rate: float, *, per_year: int = 1) -> Money:
     return total([flow / step**at for at, flow in enumerate(flows)])
 
 
-def breakeven_months(capex: Money, cloud_month: Money, own_running: Money) -> float:
-    """Months until what was bought has paid for itself; infinite where owning costs as much each month."""
-    saved = cloud_month - own_running
-    return capex / saved if saved.amount > 0 else math.inf
-
-
 def breakeven_tokens(fixed_month: Money, api: Money, variable: Money | None = None) -> Tokens:
     """Tokens per month from which a fixed cost beats a price per million; infinitely many where the price is no higher
     than the own variable cost per million. Whether the hardware can serve so many is for the caller to see.

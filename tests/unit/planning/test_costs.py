@@ -238,26 +238,7 @@ def test_the_worth_of_savings_is_what_is_known():
     assert worth(1_000, 2_000, 24) == pytest.approx(19_670.85, abs=0.005)
 
 
-@pytest.mark.parametrize(
-    ("changes", "without_staff", "with_staff"),
-    [
-        ({}, 7.06, 9.06),
-        ({"price": Money("10.9788")}, 11.19, 17.20),
-        ({"is_committed": True, "discount": 0.4}, 12.77, 21.26),
-        ({"hours": Hours(8 * 365 / 12)}, 27.76, 209.75),
-    ],
-)
-def test_hardware_pays_for_itself_in_the_known_months(changes, without_staff, with_staff):
-    cloud = rented(**changes).total
-
-    assert costs.breakeven_months(SERVER, cloud, owned().running) == pytest.approx(without_staff, abs=0.006)
-    assert costs.breakeven_months(SERVER, cloud, owned(staff=STAFF).running) == pytest.approx(
-        with_staff, abs=0.006
-    )
-
-
-def test_hardware_that_costs_as_much_each_month_never_pays():
-    assert costs.breakeven_months(SERVER, Money(100), Money(100)) == math.inf
+def test_what_costs_as_much_by_the_token_never_pays():
     assert costs.breakeven_tokens(Money(100), Money("0.3"), Money("0.3")) == Tokens(math.inf)
 
 
