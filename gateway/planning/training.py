@@ -1,4 +1,4 @@
-"""What training takes: memory by part, work, and the parameters of an adapter. Formulas over numbers; no prices."""
+"""What training takes: memory by part, GPUs, work, money, and the parameters of an adapter. Formulas over numbers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.planning.architecture import BITS, Architecture
 from gateway.planning.contract import PlanError
-from gateway.planning.units import Bytes, Flops, Tokens
+from gateway.planning.units import Bytes, Flops, FlopsPerSecond, Hours, Money, Tokens, total
 
 Method = Literal["full", "lora", "qlora"]
 METHODS: Sequence[Method] = ("full", "lora", "qlora")
@@ -18,6 +18,8 @@ RUNTIME = Bytes.of_gib(1.0)
 """Per GPU: driver context, kernels, communication."""
 GRADIENT_BYTES: Mapping[StateBytes, int] = {"16": 2, "18": 4, "20": 6}
 """Of a trained parameter: in 16 bits, in 32, or in both."""
+GPU_COUNTS = (*range(1, 9), *range(16, 65, 8))
+"""GPUs in one server, then whole servers of 8."""
 _WEIGHT_BYTES = 2
 _OPTIMISER_BYTES = 12
 _LAYER_BYTES = 34
@@ -105,7 +107,7 @@ def adapter_parameters(architecture: Architecture, rank: int, targets: Sequence[
         )
     if not architecture.is_gated and any(target in ("gate", "gate_up") for target in targets):
         raise PlanError("This model's feed-forward network has no gate; up and down it has.", param="targets")
-    return rank * sum(_widths(architecture, target) for target in targets)
+    return rank * sum(_widths(architecture, target) for target in dict.fromkeys(targets))
 
 
 def _widths(architecture: Architecture, target: Target) -> int:
@@ -124,6 +126,53 @@ def _widths(architecture: Architecture, target: Target) -> int:
     each = hidden + fused * (architecture.expert_ffn or architecture.ffn)
     shared = hidden + fused * architecture.shared_ffn if architecture.shared_ffn else 0
     return dense + experts * (architecture.experts * each + shared)
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    gpu_hours: Hours
+    """Of work, as one GPU would do it."""
+    wall: Hours
+    """Of one run."""
+    paid: Hours
+    """GPU-hours of all runs: each GPU is paid for until the last one is done."""
+    compute: Money
+    storage: Money
+
+    @property
+    def total(self) -> Money:
+        return total([self.compute, self.storage])
+
+
+def cost_of(
+    work: Flops,
+    *,
+    peak: FlopsPerSecond,
+    mfu: float,
+    price: Money,
+    gpus: int = 1,
+    scaling: float = 1.0,
+    runs: int = 1,
+    storage: Money | None = None,
+) -> Cost:
+    """GPU-hours = FLOPs / (peak MFU), wall time = GPU-hours / (n scaling), and n GPUs are paid for that long, each run.
+
+    `price` is of one GPU for an hour, `scaling` the share of its speed that each of several GPUs keeps.
+    """
+    hours = (peak * mfu).time_of(work).hours
+    wall = hours / (gpus * (scaling if gpus > 1 else 1.0))
+    paid = wall * gpus * runs
+    return Cost(
+        gpu_hours=hours,
+        wall=wall,
+        paid=paid,
+        compute=price * paid.value,
+        storage=storage or Money(0, price.currency),
+    )
+
+
+def fewest_gpus(memory: Memory, vram: Bytes, util: float) -> int | None:
+    """None if it does not fit on 64 either: what each GPU has whole is then too big, or the rest is."""
+    return next((count for count in GPU_COUNTS if memory.per_gpu(count) <= vram * util), None)
 
 
 def _frozen(training: Training) -> Bytes:

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from gateway.planning import models
 from gateway.planning.answering import answered
 from gateway.planning.contract import Context, PlanError
-from gateway.planning.finetune import TOOL, FinetuneInputs, cost_of, fewest_gpus, tokens_per_byte
+from gateway.planning.finetune import TOOL
+from gateway.planning.finetune_case import FinetuneInputs, tokens_per_byte
 from gateway.planning.gpus import gpu
 from gateway.planning.reading import from_text
-from gateway.planning.training import Training, adapter_parameters, memory_of, work_of
+from gateway.planning.training import Training, adapter_parameters, cost_of, fewest_gpus, memory_of, work_of
 from gateway.planning.units import Bytes, FlopsPerSecond, Money, Tokens, in_cents
 
 GLM = models.model("glm-4-9b").architecture
@@ -269,3 +270,13 @@ def test_the_diagram_marks_what_the_gpu_gives():
 
     assert plot.marks[0].y == pytest.approx((gpu("a100-80").vram * 0.95).gib)
     assert len(plot.series[0].x) == 6
+
+
+def test_a_model_without_the_matrices_is_trained_whole():
+    answer = asked(model="deepseek-v2-lite", tokens=1e6, gpu="h200")
+
+    assert {row["method"] for row in answer.tables[0].rows} == {"Full"}
+
+
+def test_a_matrix_named_twice_counts_once():
+    assert adapter_parameters(GLM, 8, ["q", "q"]) == adapter_parameters(GLM, 8, ["q"])
