@@ -147,7 +147,7 @@ def _named(made: Case, option: Option) -> str:
         "on_demand": "renting all hours",
         "on_demand_hours": "renting the hours needed",
         "reserved": "a commitment to rent",
-        "spot": "spot machines",
+        "spot": "spot machines, which may be taken away",
         "own": "own servers",
         "hybrid": f"a hybrid ({option.label})",
     }[option.key]
@@ -166,6 +166,9 @@ def _warnings(inputs: TcoInputs, made: Case, priced: Sequence[Priced]) -> Iterat
     from_memory = [each.name for each in made.assumptions if "memory" in each.source]
     if from_memory:
         yield f"Prices that nobody looked up again: {', '.join(from_memory)}."
+    undated = [each.name for each in made.assumptions if each.unit.endswith("per hour") and not each.as_of]
+    if undated:
+        yield f"The price list does not say of which day it is: {', '.join(undated)}."
     by_key = {each.key: each for each in priced}
     own = by_key.get("own")
     if own is not None:

@@ -247,12 +247,10 @@ def _rented(
         return none, none
     if isinstance(copy, Impossible):
         return copy, copy
-    found = _offers(inputs, sheet, copy, own_list)
+    known = prices.gpu_prices() if own_list is None else prices.read_gpu_prices(own_list)
+    found = _offers(inputs, sheet, copy, known)
     if not found:
-        where = "".join(
-            f" {name} {value}" for name, value in (("at", inputs.cloud), ("in", inputs.region)) if value
-        )
-        none = Impossible(f"no price is known of {copy.gpus} x {inputs.gpu}{where}; give gpu_price")
+        none = Impossible(_no_offer(inputs, copy, known))
         return none, none
     most = max(copy.replica.needed(asked))
 
@@ -272,7 +270,9 @@ def _rented(
     )
 
 
-def _offers(inputs: TcoInputs, sheet: Sheet, copy: Copy, own_list: str | None) -> list[prices.GpuPrice]:
+def _offers(
+    inputs: TcoInputs, sheet: Sheet, copy: Copy, known: Sequence[prices.GpuPrice]
+) -> list[prices.GpuPrice]:
     if inputs.gpu_price is not None:
         return [
             prices.GpuPrice(
@@ -282,8 +282,16 @@ def _offers(inputs: TcoInputs, sheet: Sheet, copy: Copy, own_list: str | None) -
                 price=sheet.own(inputs.gpu_price) * copy.gpus,
             )
         ]
-    known = prices.gpu_prices() if own_list is None else prices.read_gpu_prices(own_list)
     return prices.offers(known, inputs.gpu, at_least=copy.gpus, cloud=inputs.cloud, region=inputs.region)
+
+
+def _no_offer(inputs: TcoInputs, copy: Copy, known: Sequence[prices.GpuPrice]) -> str:
+    asked = f"no price is known of {copy.gpus} x {inputs.gpu}"
+    elsewhere = prices.offers(known, inputs.gpu, at_least=copy.gpus)
+    if not elsewhere:
+        return f"{asked}; give gpu_price"
+    places = ", ".join(sorted({" ".join(filter(None, (each.cloud, each.region))) for each in elsewhere}))
+    return f"{asked} there; there are some at {places}"
 
 
 def _listed(sheet: Sheet, inputs: TcoInputs, offer: prices.GpuPrice, price: Money, kind: str) -> Money:

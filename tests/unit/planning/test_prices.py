@@ -41,6 +41,12 @@ def test_the_shipped_list_knows_spot_prices():
     assert row("gpu_8x_h100_sxm5", "lambda").of_each == Money("3.99")
 
 
+def test_a_whole_p4d_costs_287_088_a_year_at_its_price_of_2024():
+    assert float((row("p4d.24xlarge (2024)", "aws-2024").price * 8760).amount) == pytest.approx(
+        287_087.98, abs=0.01
+    )
+
+
 def test_every_shipped_price_has_a_source_and_a_day():
     for each in (*prices.gpu_prices(), *prices.api_prices().values()):
         assert each.source, each

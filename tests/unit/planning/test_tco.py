@@ -249,7 +249,7 @@ def test_a_bank_serves_from_its_own_machines_only():
         ({"gpu": "T4"}, "own", "does not fit"),
         ({"gpu": "MI300X"}, "rented, all hours", "no price is known of 1 x MI300X"),
         ({"gpu": "L4", "precision": "int4"}, "own", "no price is known of buying a L4"),
-        ({"cloud": "moonbase"}, "spot, hours needed", "at moonbase"),
+        ({"cloud": "moonbase"}, "spot, hours needed", "there are some at aws us-west-2, lambda us-east-1"),
         ({"replica_gpus": 8}, "own", "a copy takes 8 GPUs, and a server has 4"),
         ({"model": "llama-2-70b", "gpu": "RTX4090", "replica_gpus": 2}, "own", "does not fit 2 x RTX4090"),
     ],
@@ -324,6 +324,13 @@ def test_old_prices_are_warned_of():
     [warning] = [each for each in answer().warnings if each.startswith("Older than 90 days")]
 
     assert "gpt-4o-mini input (2026-07-24)" in warning
+
+
+def test_prices_of_no_day_are_warned_of():
+    text = "InstanceType,AcceleratorName,AcceleratorCount,Price\nbox,A100-80GB,1,1.00\n"
+    found = answer(prices="x", context=msgspec.structs.replace(TODAY, files={"prices": text}))
+
+    assert "The price list does not say of which day it is: box." in found.warnings
 
 
 def test_prices_from_memory_are_named():
