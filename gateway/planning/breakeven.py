@@ -24,6 +24,8 @@ from gateway.planning.units import (
     DAYS_PER_MONTH,
     HOURS_PER_MONTH,
     MONTHS_PER_YEAR,
+    Money,
+    in_cents,
 )
 
 
@@ -75,6 +77,7 @@ def _plot(case: Case, rent: Rent, months: float, parity: Parity) -> Plot:
         )
     return breakeven_plots.over_load(
         price=case.mix.price,
+        variable=Money(case.inputs.variable),
         own=case.own.whole,
         rented=rent.month.total / case.copies,
         server=parity.capacity * case.copies,
@@ -94,11 +97,15 @@ def _headline(case: Case, rent: Rent, months: float, parity: Parity) -> str:
     price = f"an API at USD {case.mix.price.amount:,.4g} per 1M tokens"
     if parity.why_never:
         return f"{against_rent}; against {price} a copy of the model never does: {parity.why_never}."
-    return f"{against_rent}; against {price} a copy of the model pays from {parity.tokens.millions:,.0f}M tokens a month on."
+    first = (parity.tokens * case.copies).millions
+    each = f", {parity.tokens.millions:,.0f}M for each of its {case.copies} copies" if case.copies > 1 else ""
+    return f"{against_rent}; against {price} it pays from {first:,.0f}M tokens a month on{each}."
 
 
 def _own_lines(case: Case) -> list[Line]:
     own, group = case.own, "An own server"
+    month = own.month
+    parts = in_cents([month.power, month.maintenance, month.software, month.colo, own.staff])
     return [
         Line(key="server_price", label="its price", value=money_cell(own.price), unit="USD", group=group),
         Line(
@@ -107,17 +114,7 @@ def _own_lines(case: Case) -> list[Line]:
             value=money_cell(own.running),
             unit="USD",
             formula="power + maintenance + software + colo + staff",
-            numbers=" + ".join(
-                str(money_cell(part))
-                for part in (
-                    own.month.power,
-                    own.month.maintenance,
-                    own.month.software,
-                    own.month.colo,
-                    own.staff,
-                )
-            )
-            + f" = {money_cell(own.running)}",
+            numbers=f"{' + '.join(str(part) for part in parts)} = {sum(parts)}",
             group=group,
         ),
         Line(
@@ -198,7 +195,7 @@ def _token_lines(case: Case, parity: Parity) -> list[Line]:
         ),
         Line(
             key="breakeven_mtok_month",
-            label="an own copy pays from",
+            label="an own copy, on its share of a server, pays from",
             value=parity.cell(tokens.millions),
             unit="M tokens per month",
             formula="month of a copy / (API price - variable cost)",
@@ -206,15 +203,24 @@ def _token_lines(case: Case, parity: Parity) -> list[Line]:
             group=group,
         ),
         Line(
+            key="breakeven_server_mtok_month",
+            label="a whole server",
+            value=parity.cell(tokens.millions * case.copies),
+            unit="M tokens per month",
+            formula="that x copies on a server",
+            numbers=f"{payback.shown(tokens.millions)} x {case.copies} = {payback.shown(tokens.millions * case.copies)}",
+            group=group,
+        ),
+        Line(
             key="breakeven_mtok_day",
-            label="which is",
+            label="a copy, by the day",
             value=parity.cell(tokens.millions / DAYS_PER_MONTH),
             unit="M tokens per day",
             group=group,
         ),
         Line(
             key="breakeven_qps",
-            label="or",
+            label="a copy, by the second",
             value=parity.cell(qps),
             unit="requests per second",
             formula="tokens / tokens of a request / (730 x 3600)",
@@ -223,7 +229,7 @@ def _token_lines(case: Case, parity: Parity) -> list[Line]:
         ),
         Line(
             key="capacity_mtok_month",
-            label="and serves at most",
+            label="a copy serves at most",
             value=parity.capacity.millions,
             unit="M tokens per month",
             formula="tokens/s x utilisation x 730 x 3600",

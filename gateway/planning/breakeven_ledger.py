@@ -9,6 +9,7 @@ from gateway.planning import breakeven_plots, measured, payback
 from gateway.planning.breakeven_inputs import BreakevenInputs
 from gateway.planning.contract import Answer, Cell, Column, Line, Table, money_cell
 from gateway.planning.costs import breakeven_tokens
+from gateway.planning.hybrid import paying_hours
 from gateway.planning.measured import Month
 from gateway.planning.moving import Move, Target, all_hours, by_model, less, moved_share, price_of, spend_of
 from gateway.planning.replicas import Step
@@ -56,12 +57,12 @@ def steps_table(steps: Sequence[tuple[str, Sequence[Step]]], fixed: Money) -> Ta
     """`fixed` is of a server and a month, without people."""
 
     def row(name: str, step: Step) -> dict[str, Cell]:
-        hourly = step.avoided / step.busy.value if step.busy.value else None
+        hourly = step.avoided / step.busy.value if step.busy.value else Money(0)
         return {
             "model": name,
             "server": step.number,
             "busy_h": step.busy.value,
-            "needed_h": payback.cell(fixed / hourly if hourly and hourly.amount > 0 else math.inf),
+            "needed_h": payback.cell(paying_hours(fixed, hourly).value),
             "avoided_usd": money_cell(step.avoided),
             "fixed_usd": money_cell(fixed),
             "pays": step.pays,

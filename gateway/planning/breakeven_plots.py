@@ -10,11 +10,13 @@ _POINTS = 120
 _DECADES = 2.5
 _LONGEST_MONTHS = 120
 _LEAST_MONTHS = 24
+_STAIRS = 16
 
 
 def over_load(
     *,
     price: Money,
+    variable: Money,
     own: Money,
     rented: Money,
     server: Tokens,
@@ -22,7 +24,8 @@ def over_load(
     breakeven: Tokens | None,
     load: Tokens | None = None,
 ) -> Plot:
-    """`own` is a month of a server, `rented` of a copy; `server` and `copy` say how much of a month each serves."""
+    """`own` is a month of a server, `rented` of a copy; `server` and `copy` say how much of a month each serves. Prices
+    are per million tokens, `variable` that of serving them oneself."""
     points = [each.millions for each in (breakeven, load) if each is not None and each.value > 0]
     most = max(3 * server.millions, *(2 * point for point in points), 0.0)
     least = min(most / 10**_DECADES, *(point / 2 for point in points), most)
@@ -30,7 +33,10 @@ def over_load(
     x = sorted({*even, *_edges(server, most), *_edges(copy, most)})
 
     def stairs(month: Money, one: Tokens) -> list[float]:
-        return [math.ceil(at / one.millions - 1e-9) * float(month.amount) for at in x]
+        return [
+            math.ceil(at / one.millions - 1e-9) * float(month.amount) + float(variable.amount) * at
+            for at in x
+        ]
 
     marks = [Mark(text="own pays from here", x=breakeven.millions)] if breakeven else []
     return Plot(
@@ -84,7 +90,5 @@ def over_months(*, price: Money, running: Money, instead: Month, label: str, mon
 
 def _edges(one: Tokens, most: float) -> list[float]:
     """Where stairs rise, on both sides; of the first ones, for the rest looks like a slope."""
-    found: list[float] = []
-    for number in range(1, min(16, int(most / one.millions)) + 1):
-        found += [number * one.millions, number * one.millions * (1 + 1e-6)]
-    return found
+    found = [number * one.millions * side for number in range(1, _STAIRS + 1) for side in (1, 1 + 1e-6)]
+    return [edge for edge in found if edge < most]

@@ -25,10 +25,15 @@ from gateway.planning.costs import npv
 from gateway.planning.measured import Month
 from gateway.planning.prices import api_prices
 from gateway.planning.traffic import Traffic
-from gateway.planning.units import MONTHS_PER_YEAR, Money
+from gateway.planning.units import MONTHS_PER_YEAR, Money, in_cents
 
 _USD = "USD"
 _LONGEST_PLOT = 120
+_PARTS = {
+    "spent_month": "spent",
+    "saved_by_routing_month": "saved by routing",
+    "saved_by_cache_month": "saved by the cache",
+}
 
 
 class RoiInputs(Inputs, frozen=True, kw_only=True):
@@ -132,11 +137,11 @@ def _measured(traffic: Traffic) -> Saving:
     baseline = measured.dollars(sum(hour.reference_cost or 0 for hour in rows)) * scale
     by_cache = measured.dollars(sum(hour.reference_cost or 0 for hour in traffic.cached)) * scale
     spent = measured.dollars(sum(hour.cost for hour in rows)) * scale
+    # The parts are shown beside their sum: to the cent they must be it.
+    parts = [money_cell(spent), *in_cents([baseline - by_cache - spent, by_cache])]
     lines = (
-        _money("baseline_month", f"every request at {traffic.reference_model}", baseline),
-        _money("spent_month", "spent", spent),
-        _money("saved_by_routing_month", "saved by routing", baseline - by_cache - spent),
-        _money("saved_by_cache_month", "saved by the cache", by_cache),
+        _amount("baseline_month", f"every request at {traffic.reference_model}", sum(parts, Decimal(0))),
+        *(_amount(key, label, part) for (key, label), part in zip(_PARTS.items(), parts, strict=True)),
         Line(
             key="saved_share",
             label="saved",
@@ -153,8 +158,8 @@ def _measured(traffic: Traffic) -> Saving:
     )
 
 
-def _money(key: str, label: str, money: Money) -> Line:
-    return Line(key=key, label=label, value=money_cell(money), unit=_USD, group="Measured, per month")
+def _amount(key: str, label: str, amount: Decimal) -> Line:
+    return Line(key=key, label=label, value=amount, unit=_USD, group="Measured, per month")
 
 
 def _reference(name: str) -> Assumption:

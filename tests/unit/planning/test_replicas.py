@@ -54,31 +54,14 @@ def test_the_cost_with_each_number_of_own_replicas_is_as_known(golden):
 
 
 @given(day=needs, fixed=amounts, hourly=amounts)
-def test_the_number_that_pays_costs_least(day, fixed, hourly):
+def test_the_number_that_pays_is_that_of_the_cheapest_mix(day, fixed, hourly):
     found = busy(day, hourly)
 
     own = replicas.paying(found, fixed)
 
     most = int(max(need for _, need in day)) + 1
-    best = min(cost(found, fixed, each) for each in range(most + 1))
-    assert cost(found, fixed, own) == pytest.approx(best, rel=1e-9)
-
-
-@given(
-    day=st.lists(st.tuples(st.integers(1, 24), st.integers(1, 12)), min_size=1, max_size=5),
-    fixed=amounts,
-    hourly=amounts,
-)
-def test_whole_replicas_are_counted_as_in_the_hybrid_of_rented_ones(day, fixed, hourly):
-    rented = hybrid.mix(
-        [hybrid.Need(hours=Hours(hours * DAYS_PER_MONTH), replicas=need) for hours, need in day],
-        fixed=fixed,
-        hourly=hourly,
-    )
-
-    own = replicas.paying(busy(day, hourly), fixed)
-
-    assert float(rented.costs[own].amount) == pytest.approx(float(rented.costs[rented.own].amount), rel=1e-9)
+    mix = hybrid.cheapest(lambda each: Money.of(cost(found, fixed, each)), range(most + 1))
+    assert cost(found, fixed, own) == pytest.approx(cost(found, fixed, mix.own), rel=1e-9)
 
 
 @given(day=needs, fixed=amounts, dearer=amounts)

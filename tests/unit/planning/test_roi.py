@@ -139,6 +139,18 @@ def test_the_ledgers_saving_is_the_baseline_less_what_was_spent():
     assert lines["payback_months"] == pytest.approx(100 / float(5 * month))
 
 
+@given(costs=st.lists(st.tuples(st.integers(0, 10**10), st.integers(0, 10**10)), min_size=1, max_size=8))
+def test_what_was_spent_and_saved_adds_up_to_the_baseline_to_the_cent(costs):
+    hours = [hour(day, cost=cost, reference_cost=reference) for day, (cost, reference) in enumerate(costs, 1)]
+    hits = [hour(1, cost=0, reference_cost=costs[0][1] // 3)]
+
+    lines = values(measured(traffic(hours, days=8, cached=hits)))
+
+    saved = lines["saved_by_routing_month"] + lines["saved_by_cache_month"]
+    assert lines["spent_month"] + saved == lines["baseline_month"]
+    assert saved == lines["saving_month"]
+
+
 def test_days_that_are_all_alike_leave_no_doubt():
     lines = values(measured(traffic([hour(day) for day in range(1, 31)], days=30)))
 
