@@ -54,7 +54,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bounds_text(self) -> str:
-        return " and ".join(f"{_SIGNS[sign]} {bound:,g}" for sign, bound in self.bounds.items())
+        return " and ".join(f"{_SIGNS[sign]} {bound:,.12g}" for sign, bound in self.bounds.items())
 
     @property
     def json_default(self) -> Any:
