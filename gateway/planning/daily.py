@@ -83,9 +83,12 @@ def from_traffic(traffic: Traffic, where: tzinfo, left_out: frozenset[date]) -> 
 
     An hour belongs to the day in which it begins. A first day of which only a part was read is no whole day.
     """
-    spent: dict[date, int] = defaultdict(int)
+    by_hour: dict[int, int] = defaultdict(int)
     for hour in traffic.hours:
-        spent[_moment(hour.start_ms, where).date()] += hour.cost
+        by_hour[hour.start_ms] += hour.cost
+    spent: dict[date, int] = defaultdict(int)
+    for start_ms, cost in by_hour.items():
+        spent[_moment(start_ms, where).date()] += cost
     start = _moment(traffic.from_ms, where)
     begun = start.date() + (DAY if start.timetz().replace(tzinfo=None) != datetime.min.time() else 0 * DAY)
     return _daily(

@@ -9,14 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.clock import ManualClock
+from gateway.config import parse
 from gateway.ledger.contract import SpendRow
+from gateway.ledger.database import Database
 from gateway.ledger.exports import as_csv, as_records
-from gateway.planning.answering import answered
+from gateway.ledger.store import SqlLedger
+from gateway.ledger.traffic import TrafficReader
+from gateway.planning.answering import answered, ledger_question
 from gateway.planning.contract import Context, PlanError
 from gateway.planning.daily import days_of, from_file, from_traffic, zone
 from gateway.planning.forecast import TOOL, ForecastInputs
 from gateway.planning.reading import from_text
 from gateway.planning.traffic import Hour, Traffic
+from tests.fixtures.ledger import NOV_21, entry
 
 TODAY = date(2026, 11, 21)
 HOUR_MS = 3_600_000
@@ -498,3 +504,22 @@ def test_growth_is_not_taken_for_unlike_days():
 
 def test_spend_that_comes_now_and_then_is_said_to():
     assert told(asked([200, 0, 0, 0, 0, 0, 0, 0, 0] * 5), "40 days of 45 are without any spend")
+
+
+def test_a_ledger_is_read_further_back_than_a_month(tmp_path):
+    config = parse(
+        "upstreams: {far: {base_url: https://api.example.com/v1, models: {m: {size: large, free: true}}}}"
+    )
+    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    database.migrate()
+    SqlLedger(database).post(
+        [entry(f"r{day}", cost=10**9, created_ms=NOV_21 - day * 24 * HOUR_MS) for day in range(1, 61)]
+    )
+    inputs = ForecastInputs(from_ledger=True)
+
+    found = TrafficReader(database, config, ManualClock(NOV_21)).read(**ledger_question(inputs))
+    answer = answered(TOOL, inputs, ["from_ledger"], Context(today="2026-11-21", traffic=found))
+
+    assert value(answer, "days") == 60
+    assert value(answer, "month_end") == 30
+    database.close()
