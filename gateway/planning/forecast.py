@@ -169,11 +169,10 @@ def _headline(inputs: ForecastInputs, outlook: Outlook) -> str:
     if reach.middle is None:
         before = f", and not before {reach.earliest}" if reach.earliest else ""
         return f"{told} {budget} is probably not reached: {breach:.1%} likely{before}."
-    upto = f"and {reach.latest}" if reach.latest else "and next month"
-    return (
-        f"{told} {budget} is reached on {reach.middle}, with {share} between {reach.earliest} {upto};"
-        f" within the month with {breach:.1%}."
-    )
+    if reach.earliest == reach.latest:
+        return f"{told} {budget} is reached on {reach.middle}, with {share} on that very day."
+    upto = f"and {reach.latest}" if reach.latest else f"and next month; this month it is {breach:.1%} likely"
+    return f"{told} {budget} is reached on {reach.middle}, with {share} between {reach.earliest} {upto}."
 
 
 def _lines(inputs: ForecastInputs, daily: Daily, choice: Choice, outlook: Outlook, days: int) -> list[Line]:

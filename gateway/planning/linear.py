@@ -33,14 +33,15 @@ class Model(Protocol):
 class Design:
     """Of the days that were seen: what a fit needs of them and not of their amounts, worked out once.
 
-    `days` are whole numbers in order, not all of them need be there; a day's weekday is its number modulo 7.
+    `days` are whole numbers in order, not all of them need be there; a day's weekday is its number modulo 7. `end` is
+    the first day ahead, by default the one after the last.
     Raises ValueError for fewer days than there are coefficients, or a weekday that was never seen.
     """
 
-    def __init__(self, days: Sequence[int], *, is_weekly: bool) -> None:
+    def __init__(self, days: Sequence[int], *, is_weekly: bool, end: int | None = None) -> None:
         self.is_weekly = is_weekly
         self.days = days
-        self.end = days[-1] + 1
+        self.end = days[-1] + 1 if end is None else end
         self._centre = (days[0] + days[-1]) / 2
         self.rows = [self.row(day) for day in days]
         count = len(self.rows[0])

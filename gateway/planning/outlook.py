@@ -83,14 +83,18 @@ class Outlook:
         self.days: Sequence[Day] = days
         self.is_reached = budget is not None and daily.in_month + daily.so_far >= budget
 
+    @property
+    def this_month(self) -> Sequence[Day]:
+        end = month_after(self.days[0].day, 1)
+        return [each for each in self.days if each.day < end]
+
     def reach(self) -> Reach:
         """Of this month's budget; without one it is never reached."""
         budget = math.inf if self._budget is None else self._budget
-        here = [each for each in self.days if each.day < month_after(self.days[0].day, 1)]
         return Reach(
-            earliest=next((each.day for each in here if each.month_so_far.high >= budget), None),
-            middle=next((each.day for each in here if each.month_so_far.mean >= budget), None),
-            latest=next((each.day for each in here if each.month_so_far.low >= budget), None),
+            earliest=next((each.day for each in self.this_month if each.month_so_far.high >= budget), None),
+            middle=next((each.day for each in self.this_month if each.month_so_far.mean >= budget), None),
+            latest=next((each.day for each in self.this_month if each.month_so_far.low >= budget), None),
         )
 
     def _month(self, first: date, start: int, end: int, base: float) -> list[Day]:

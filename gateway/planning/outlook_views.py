@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.planning.contract import Cell, Column, Line, Mark, Plot, Series, Table, money_cell
 from gateway.planning.daily import DAY, Daily
-from gateway.planning.outlook import Band, Day, Outlook, month_after
+from gateway.planning.outlook import Band, Outlook
 from gateway.planning.seasonal import Choice
 from gateway.planning.units import Money
 
@@ -68,7 +68,7 @@ def day_table(outlook: Outlook, currency: str, share: str) -> Table:
             "month_high": cents(each.month_so_far.high, currency),
             "breach_percent": None if each.breach is None else round(100 * each.breach, 1),
         }
-        for each in this_month(outlook)
+        for each in outlook.this_month
     ]
     return Table(
         key="forecast_days",
@@ -143,7 +143,6 @@ def daily_plot(daily: Daily, outlook: Outlook, currency: str, share: str) -> Plo
 
 def month_plot(daily: Daily, outlook: Outlook, budget: Decimal, currency: str, share: str) -> Plot:
     """Spend adding up over the month, against its budget."""
-    month = this_month(outlook)
     first, spent = daily.end.replace(day=1), 0.0
     past: list[tuple[date, float]] = []
     for at in range((daily.end - first).days):
@@ -153,16 +152,11 @@ def month_plot(daily: Daily, outlook: Outlook, budget: Decimal, currency: str, s
         f"Spend in {first:%B %Y}; the band holds {share}",
         f"spend since the month began ({currency})",
         past,
-        [(each.day, each.month_so_far) for each in month],
+        [(each.day, each.month_so_far) for each in outlook.this_month],
         share,
     )
     mark = Mark(text=f"budget {budget:,.2f} {currency}", y=float(budget))
     return msgspec.structs.replace(plot, marks=[mark])
-
-
-def this_month(outlook: Outlook) -> list[Day]:
-    end = month_after(outlook.days[0].day, 1)
-    return [each for each in outlook.days if each.day < end]
 
 
 def _plot(

@@ -227,7 +227,8 @@ def fit_linear(history: History) -> Linear:
     days = [day for day, amount in enumerate(history) if amount is not None]
     amounts = [amount for amount in history if amount is not None]
     seen = [sum(day % WEEK == weekday for day in days) for weekday in range(WEEK)]
-    return Design(days, is_weekly=len(days) >= LEAST_WEEKLY and min(seen) > 1).fit(amounts)
+    is_weekly = len(days) >= LEAST_WEEKLY and min(seen) > 1
+    return Design(days, is_weekly=is_weekly, end=len(history)).fit(amounts)
 
 
 def _origins(history: History) -> list[int]:

@@ -271,6 +271,17 @@ def test_a_day_left_out_moves_no_forecast_but_is_spent():
     assert value(left_out, "month_to_date") == value(kept, "month_to_date")
 
 
+@pytest.mark.parametrize("days", [30, 70])
+def test_days_left_out_at_the_end_move_no_weekday(days):
+    yesterday, before = (str(TODAY - timedelta(days=back)) for back in (1, 2))
+
+    answer = asked(weekly(days), leave_out=(f"{before}/{yesterday}",))
+
+    assert [row["mean"] for row in rows(answer)] == [
+        50 if row["weekday"] in ("Sat", "Sun") else 100 for row in rows(answer)
+    ]
+
+
 def test_a_spread_that_grows_is_warned_of():
     rng = random.Random(3)
     days = [round(200 + rng.gauss(0, 2 if at < 25 else 30), 2) for at in range(45)]
