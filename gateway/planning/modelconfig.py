@@ -31,33 +31,31 @@ _LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
 }
 """What configurations of a family leave out, and its code fills in."""
 
-_TIED = {"gemma", "gemma2", "gemma3", "gpt2", "falcon", "cohere", "cohere2", "smollm3", "opt", "starcoder2"}
+_TIED = {"gemma", "gemma2", "gemma3", "gpt2", "falcon", "cohere", "cohere2", "smollm3", "starcoder2"}
 """Unless the configuration says otherwise."""
 _QKV_BIASED = {"qwen2", "qwen2_moe", "gpt2", "gpt_neox", "phi"}
 _ALL_BIASED = {"gpt2", "gpt_neox", "phi"}
 _BIAS_IS_OF_QKV_ONLY = {"glm", "glm4", "glm4_moe"}
-_TWO_MATRICES = {"gpt2", "gpt_neox", "falcon", "phi", "opt", "starcoder2", "nemotron"}
-_LAYER_NORM = {"gpt2", "gpt_neox", "falcon", "phi", "phimoe"}
+_TWO_MATRICES = {"gpt2", "gpt_neox", "falcon", "phi", "starcoder2", "nemotron"}
+_LAYER_NORM = {"gpt2", "gpt_neox", "falcon", "phi", "phimoe", "starcoder2", "nemotron"}
 _FOUR_NORMS = {"gemma2", "gemma3", "glm4"}
 _ONE_NORM = {"phi", "cohere", "cohere2"}
 _NORMS_PER_HEAD = {"qwen3", "qwen3_moe", "gemma3"}
 _ALTERNATING = {"gemma2", "gpt_oss"}
-_KNOWN = (
-    {
-        "llama",
-        "mistral",
-        "mixtral",
-        "qwen3",
-        "qwen3_moe",
-        "phi3",
-        "phimoe",
-        "chatglm",
-        "deepseek_v2",
-        "deepseek_v3",
-    }
-    | {"granite", "olmo2", "ministral", "ministral3", "glm4_moe", "gemma", "gemma2", "gpt_oss"}
-    | (_LEFT_OUT.keys() | _TIED | _QKV_BIASED | _ALL_BIASED | _BIAS_IS_OF_QKV_ONLY | _TWO_MATRICES)
-) - {"opt"}
+_PLAIN = (
+    "llama",
+    "mistral",
+    "mixtral",
+    "ministral",
+    "ministral3",
+    "phi3",
+    "chatglm",
+    "granite",
+    "olmo2",
+    "gpt_oss",
+)
+_LATENT = ("deepseek_v2", "deepseek_v3")
+_KNOWN = {*_PLAIN, *_LATENT, *_TIED, *_QKV_BIASED, *_BIAS_IS_OF_QKV_ONLY, *_LAYER_NORM, *_NORMS_PER_HEAD}
 
 _UNCOUNTED = {
     "is_encoder_decoder": "an encoder beside its decoder",
@@ -126,9 +124,7 @@ def _architecture(config: Mapping[str, Any], family: str) -> Architecture:
         raise PlanError(f"The configuration has {layers:,} layers of {heads:,} heads.", param="config")
     kv_heads = _kv_heads(config, family, heads)
     head_dim = _found(config, _HEAD_DIM) or hidden // heads
-    bias = (
-        family in _ALL_BIASED or bool(config.get("bias", False)) or bool(config.get("add_bias_linear", False))
-    )
+    bias = family in _ALL_BIASED or any(config.get(key) for key in ("bias", "use_bias", "add_bias_linear"))
     attention_bias = bool(config.get("attention_bias", False))
     window = _number(config, "sliding_window") if config.get("use_sliding_window", True) else 0
     norms, final_norms = _norms(config, family)

@@ -175,6 +175,46 @@ def test_gemma_3_leaves_out_what_its_code_fills_in():
 
 
 @pytest.mark.parametrize(
+    ("family", "shape", "changes", "params"),
+    [
+        ("gpt_neox", (44, 6144, 64, 64, 24576, 50432), {}, 20_554_567_680),
+        ("cohere", (40, 8192, 64, 64, 22528, 256000), {"tie_word_embeddings": True}, 34_980_831_232),
+        (
+            "starcoder2",
+            (32, 4608, 36, 4, 18432, 49152),
+            {"use_bias": True, "tie_word_embeddings": True},
+            7_173_923_840,
+        ),
+        ("granite", (40, 4096, 32, 8, 12800, 49155), {"tie_word_embeddings": True}, 8_170_848_256),
+        ("olmo2", (32, 4096, 32, 32, 11008, 100352), {}, 7_298_617_344),
+        ("nemotron", (32, 4096, 32, 8, 16384, 256000), {}, 7_734_829_056),
+        (
+            "falcon",
+            (60, 8192, 128, 8, 32768, 65024),
+            {"new_decoder_architecture": True, "tie_word_embeddings": True},
+            41_303_293_952,
+        ),
+    ],
+)
+def test_families_outside_the_catalogue_count_as_they_were_published(family, shape, changes, params):
+    names = (
+        "num_hidden_layers",
+        "hidden_size",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "intermediate_size",
+    )
+    config = dict(zip((*names, "vocab_size"), shape, strict=True))
+
+    found = of(
+        model_type=family, max_position_embeddings=2048, **{"tie_word_embeddings": False, **config, **changes}
+    )
+
+    assert found.architecture.counts.total == params
+    assert not found.notes
+
+
+@pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"hidden_size": None}, "no hidden_size or n_embd"),
