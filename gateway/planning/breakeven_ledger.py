@@ -26,7 +26,7 @@ def extended(answer: Answer, inputs: BreakevenInputs, traffic: Traffic, own: Own
     """The general answer, after what holds for this traffic."""
     return msgspec.structs.replace(
         answer,
-        headline=_headline(traffic, moved),
+        headline=_headline(traffic, own, moved),
         lines=[*_traffic_lines(traffic, all_hours(moved.targets)), *_move_lines(own, moved), *answer.lines],
         tables=[
             _models_table(inputs, traffic, own, moved),
@@ -84,10 +84,10 @@ def steps_table(steps: Sequence[tuple[str, Sequence[Step]]], fixed: Money) -> Ta
     )
 
 
-def _headline(traffic: Traffic, moved: Move) -> str:
+def _headline(traffic: Traffic, own: Own, moved: Move) -> str:
     whose = "the site's" if traffic.tenant is None else f"{traffic.tenant}'s"
     if not moved.pays:
-        return f"At {whose} measured load own servers never pay: {_why_never(moved)}."
+        return f"At {whose} measured load own servers never pay: {_why_never(own, moved)}."
     band = moved.payback_band
     between = f" (between {payback.shown_short(band[0])} and {payback.shown_short(band[1])})" if band else ""
     return (
@@ -97,12 +97,12 @@ def _headline(traffic: Traffic, moved: Move) -> str:
     )
 
 
-def _why_never(moved: Move) -> str:
+def _why_never(own: Own, moved: Move) -> str:
     if moved.servers:
         avoided, lost = money_cell(moved.avoided.amount), money_cell(-moved.gained)
         return f"servers that pay by themselves avoid USD {avoided:,} a month, and with people come to USD {lost:,} more"
     step = max((target.steps[0] for target in moved.targets), key=lambda step: step.avoided.amount)
-    return f"the first would avoid USD {money_cell(step.avoided):,} a month, which is less than it costs"
+    return f"the first would avoid USD {money_cell(step.avoided):,} a month and cost USD {money_cell(own.month.total):,}"
 
 
 def _traffic_lines(traffic: Traffic, hours: Sequence[Hour]) -> list[Line]:

@@ -31,6 +31,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """The first of them, and the first that does not."""
     needs: Mapping[int, float]
     """Servers that each hour would keep busy, by its beginning."""
+    nano: Mapping[int, float]
+    """What they avoid in each hour, in nano-dollars."""
     avoided: Month
 
     @property
@@ -72,7 +74,6 @@ def move(inputs: BreakevenInputs, traffic: Traffic, own: Own) -> Move:
     Raises PlanError for an own model that is not known or fits no server, and for what it should replace if that is
     not in the traffic.
     """
-    variable = Money(inputs.variable)
     targets = tuple(
         _target(inputs, traffic, own, name, hours)
         for name, hours in _assigned(inputs.own, traffic, inputs.model).items()
@@ -80,9 +81,7 @@ def move(inputs: BreakevenInputs, traffic: Traffic, own: Own) -> Move:
     servers = sum(target.servers for target in targets)
     nano: dict[int, float] = {}
     for target in targets:
-        for start_ms, saved in replicas.avoided_by(
-            target.servers, target.hours, target.server, variable
-        ).items():
+        for start_ms, saved in target.nano.items():
             nano[start_ms] = nano.get(start_ms, 0) + saved
     avoided = measured.month(traffic, nano)
     running = own.month.running * servers + (own.staff if servers else Money(0))
@@ -128,11 +127,12 @@ def moved_share(target: Target, hours: Sequence[Hour], *, pays: bool) -> float:
 
 def _target(inputs: BreakevenInputs, traffic: Traffic, own: Own, name: str, hours: Sequence[Hour]) -> Target:
     copy = _copy(inputs, name, hours)
-    many = copies(inputs, copy)
+    many = copies(inputs, copy, name)
     server = copy.speed * (inputs.utilisation * many)
     variable = Money(inputs.variable)
     busy = replicas.busy_hours(traffic, hours, server, variable)
     servers = replicas.paying(busy, own.month.total)
+    nano = replicas.avoided_by(servers, hours, server, variable)
     return Target(
         name=name,
         hours=tuple(hours),
@@ -142,7 +142,8 @@ def _target(inputs: BreakevenInputs, traffic: Traffic, own: Own, name: str, hour
         servers=servers,
         needs=replicas.needs(hours, server),
         steps=tuple(replicas.shown(busy, own.month.total)),
-        avoided=measured.month(traffic, replicas.avoided_by(servers, hours, server, variable)),
+        nano=nano,
+        avoided=measured.month(traffic, nano),
     )
 
 

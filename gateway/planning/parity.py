@@ -92,7 +92,7 @@ def case_of(inputs: BreakevenInputs, own: Own, mix: Mix, copy: Copy, name: str) 
         mix=mix,
         name=name,
         copy=copy,
-        copies=copies(inputs, copy),
+        copies=copies(inputs, copy, name),
         own=own,
         rents=ways,
         rent_assumptions=assumptions,

@@ -114,19 +114,22 @@ def copy_of(inputs: BreakevenInputs, name: str, input_tokens: float, output_toke
                 source=told,
             ),
             Assumption(
-                name="GPUs of a copy", value=serving.tp, origin="derived", source="the fewest that hold it"
+                name=f"GPUs of a copy of {chosen.name}",
+                value=serving.tp,
+                origin="derived",
+                source="the fewest that hold it",
             )
             if inputs.replica_gpus is None
-            else Assumption(name="GPUs of a copy", value=serving.tp, origin="given"),
+            else Assumption(name=f"GPUs of a copy of {chosen.name}", value=serving.tp, origin="given"),
         ],
     )
 
 
-def copies(inputs: BreakevenInputs, copy: Copy) -> int:
+def copies(inputs: BreakevenInputs, copy: Copy, name: str) -> int:
     """That an own server holds. Raises PlanError if it is none."""
     if copy.gpus > inputs.server_gpus:
         raise PlanError(
-            f"A copy of the model takes {copy.gpus} GPUs, and a server has {inputs.server_gpus}.",
+            f"A copy of {name[:64]} takes {copy.gpus} GPUs, and a server has {inputs.server_gpus}.",
             param="server_gpus",
         )
     return inputs.server_gpus // copy.gpus
