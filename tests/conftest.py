@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fixtures.scripted_upstream",
     "tests.fixtures.obliging_upstream",
     "tests.fixtures.worker",
+    "tests.fixtures.tiny_model",
     "tests.fixtures.gateway",
     "tests.fixtures.cascading",
     "tests.fixtures.processes",

@@ -4,6 +4,8 @@ import argparse
 import ipaddress
 import json
 import os
+import random
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from workers import models
+from workers.engines.contract import Engine
 from workers.engines.llamacpp_engine import LlamaCppEngine
 from workers.errors import ConfigError
 from workers.process import Settings, listen, run
@@ -24,6 +27,7 @@ EPILOG = """\
 examples:
   python -m workers --model smollm2-135m-instruct
   python -m workers --model ~/models/qwen3-8b-q4_k_m.gguf --serve medium --context 16384
+  python -m workers --model ~/models/Qwen3-8B --serve medium --slots 32 --kv-gib 40
   python -m workers --model smollm2-135m-instruct --serve small --serve medium \\
       --port 0 --api-key-file worker.key --threads 1
 
@@ -64,14 +68,7 @@ def _run(args: argparse.Namespace) -> None:
         drain_s=args.drain,
         dies_with_parent=args.die_with_parent,
     )
-    engine = LlamaCppEngine(
-        model,
-        slots=args.slots,
-        context=args.context,
-        threads=args.threads,
-        batch=args.batch,
-        reuse_prompts=args.reuse_prompts,
-    )
+    engine = _engine(model, args)
     sock = listen(args.host, args.port)
 
     def on_ready() -> None:
@@ -83,6 +80,25 @@ def _run(args: argparse.Namespace) -> None:
     run(engine, settings, sock, on_ready)
 
 
+def _engine(model: models.ModelFile, args: argparse.Namespace) -> Engine:
+    """By what the model is: a file is llama.cpp's, a folder is for transformers."""
+    is_folder = model.path.is_dir()
+    wanted = {"auto": is_folder, "transformers": True, "llamacpp": False}[args.engine]
+    if wanted is not is_folder:
+        kind = "a folder with a config.json" if wanted else "a .gguf file"
+        raise ConfigError(f"--engine {args.engine} takes {kind}, and {args.model} is none")
+    common = {name: getattr(args, name) for name in ("slots", "context", "threads", "batch", "reuse_prompts")}
+    own = {name: getattr(args, name) for name in ("precision", "device", "attention", "kv_gib")}
+    if is_folder:
+        from workers.engines.transformers_engine.engine import Options, TransformersEngine
+
+        return TransformersEngine(model, Options(**common, **own), seeds=random.SystemRandom())
+    given = [name for name, value in own.items() if value not in (None, "auto")]
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')} is for the transformers engine")
+    return LlamaCppEngine(model, **common)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m workers",
@@ -91,7 +107,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     known = ", ".join(models.PACKAGED)
-    parser.add_argument("--model", required=True, help=f"path of a .gguf file, or one of: {known}")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help=f"path of a .gguf file or of a folder with a config.json, or one of: {known}",
+    )
     parser.add_argument(
         "--serve",
         action="append",
@@ -125,13 +145,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     engine.add_argument(
         "--batch", type=_positive, metavar="TOKENS", help="prompt tokens per step: more reads prompts faster and lets "
-        "other requests and hang-ups wait longer (default: 16, right for a CPU)"
+        "other requests and hang-ups wait longer (default: llama.cpp 16, right for a CPU; transformers 256, on a GPU 2048)"
     )  # fmt: skip
     engine.add_argument(
         "--reuse-prompts",
         action="store_true",
-        help="keep the last prompt of each slot and compute only what differs. Its timing tells callers of each "
+        help="keep earlier prompts and compute only what differs. Its timing tells callers of each "
         "other's prompts: for one tenant only",
+    )
+    engine.add_argument(
+        "--engine",
+        choices=["auto", "transformers", "llamacpp"],
+        default="auto",
+        help="auto: llamacpp for a .gguf file, transformers for a folder",
+    )
+    folder = parser.add_argument_group("transformers engine")
+    folder.add_argument(
+        "--precision",
+        choices=["auto", "bf16", "fp16", "fp32", "int8", "nf4"],
+        default="auto",
+        help="of the weights (auto: bf16 on a GPU, fp32 on a CPU)",
+    )
+    folder.add_argument(
+        "--device", type=_device, default="auto", help="cpu, cuda or cuda:N (auto: a GPU if there is one)"
+    )
+    folder.add_argument(
+        "--attention",
+        choices=["auto", "sdpa", "flash"],
+        default="auto",
+        help="auto: flash on a GPU where flash-attn is installed, else sdpa",
+    )
+    folder.add_argument(
+        "--kv-gib",
+        type=_gib,
+        metavar="GIB",
+        help="memory of all requests' keys and values (default: enough for every slot's whole window)",
     )
     queue = parser.add_argument_group("queue and stop")
     queue.add_argument(
@@ -165,6 +213,19 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def _gib(text: str) -> float:
+    gib = float(text)
+    if not 0 < gib <= 100_000:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return gib
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError("is cpu, cuda or cuda:N")
+    return text
 
 
 def _seconds(text: str) -> float:

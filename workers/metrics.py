@@ -48,7 +48,7 @@ class Metrics:
         self._model = Gauge(
             prefix + "model_info",
             "1; the labels say what is loaded.",
-            ["model", "engine", "quantisation", "context_window", "parameters"],
+            ["model", "engine", "quantisation", "dtype", "context_window", "parameters"],
             registry=registry,
         )
         self._engine = _EngineFigures(prefix + "engine_")
@@ -68,7 +68,12 @@ class Metrics:
 
     def loaded(self, card: ModelCard) -> None:
         self._model.labels(
-            card.model, card.engine, card.quantisation, str(card.context_window), str(card.parameters)
+            card.model,
+            card.engine,
+            card.quantisation,
+            card.dtype,
+            str(card.context_window),
+            str(card.parameters),
         ).set(1)
 
     def render(self, stats: EngineStats | None) -> bytes:
@@ -91,3 +96,6 @@ class _EngineFigures(Collector):
         yield GaugeMetricFamily(prefix + "busy_slots", "Slots that decode.", stats.busy_slots)
         yield CounterMetricFamily(prefix + "prompt_tokens", "Prompt tokens computed.", stats.prompt_tokens)
         yield CounterMetricFamily(prefix + "generated_tokens", "Tokens decoded.", stats.generated_tokens)
+        if stats.kv_blocks:
+            yield GaugeMetricFamily(prefix + "kv_blocks", "Blocks of keys and values.", stats.kv_blocks)
+            yield GaugeMetricFamily(prefix + "kv_blocks_used", "Those in use.", stats.kv_blocks_used)

@@ -1,4 +1,4 @@
-"""From the name of a model to the file that holds it."""
+"""From the name of a model to the file or folder that holds it."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -35,13 +35,19 @@ PACKAGED = {
 
 
 def find(name: str) -> ModelFile:
-    """A packaged model's name, or the path of a .gguf file. Raises ConfigError."""
+    """A packaged model's name, the path of a .gguf file, or of a folder with a config.json. Raises ConfigError."""
     if name in PACKAGED:
         return _find_packaged(name, PACKAGED[name])
     path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ConfigError(f"--model {name}: this folder has no config.json")
+        return ModelFile(name=path.resolve().name, path=path)
     if path.suffix != ".gguf":
         known = ", ".join(PACKAGED)
-        raise ConfigError(f"--model {name}: give the path of a .gguf file, or one of: {known}")
+        raise ConfigError(
+            f"--model {name}: give the path of a .gguf file, of a folder with a config.json, or one of: {known}"
+        )
     if not path.is_file():
         raise ConfigError(f"--model {name}: there is no such file")
     return ModelFile(name=path.stem, path=path)

@@ -20,6 +20,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     quantisation: str
     """`Q4_1`, `int8`, `none`."""
+    dtype: str = ""
+    """What it computes in, as `bfloat16`; empty where the engine chooses."""
     parameters: int
     context_window: int
     """Tokens of one request, prompt and answer together."""
@@ -56,6 +58,9 @@ class EngineStats(msgspec.Struct, frozen=True):
     busy_slots: int
     prompt_tokens: int
     generated_tokens: int
+    kv_blocks: int = 0
+    """Of the memory for keys and values; 0 if the engine does not tell."""
+    kv_blocks_used: int = 0
 
 
 class Engine(Protocol):

@@ -1,0 +1,243 @@
+"""Models of a folder on transformers' continuous batching: paged memory, one batch for all, tokens as they come.
+
+torch and transformers are imported when the model is loaded, not before.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+import msgspec
+
+from workers.engines.contract import EngineStats, Job, ModelCard, Token, TokenUsage
+from workers.engines.transformers_engine import loading, memory
+from workers.engines.transformers_engine.answer import Answer
+from workers.engines.transformers_engine.prompt import Prompts
+from workers.engines.transformers_engine.row import Inbox, Row, Sampling
+from workers.engines.transformers_engine.settings import defaults_of, sampling_of, stops_of
+from workers.engines.transformers_engine.text import Vocabulary
+from workers.errors import ConfigError, EngineError
+from workers.models import ModelFile
+from workers.request import ChatRequest, Request
+
+if TYPE_CHECKING:
+    from workers.engines.transformers_engine.grammar import Grammars, Matcher
+    from workers.engines.transformers_engine.loop import Loop
+
+DEFAULT_BATCH = {"cpu": 256, "cuda": 2048}
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    slots: int
+    context: int
+    threads: int
+    batch: int | None = None
+    """Tokens of one step, of prompts and answers together; a longer prompt is read in several."""
+    reuse_prompts: bool = False
+    precision: str = "auto"
+    device: str = "auto"
+    attention: str = "auto"
+    kv_gib: float | None = None
+    """Memory of all requests' keys and values. None: enough for every slot."""
+
+
+class _Parts(NamedTuple):
+    """What there is once the model is loaded."""
+
+    loop: "Loop"
+    prompts: Prompts
+    grammars: "Grammars"
+    vocabulary: Vocabulary
+    end_tokens: list[int]
+    defaults: Sampling
+    card: ModelCard
+
+
+class TransformersEngine:
+    def __init__(self, model: ModelFile, options: Options, *, seeds: random.Random) -> None:
+        """`seeds` gives one to each choice whose request has none."""
+        self._model = model
+        self._options = options
+        self._seeds = seeds
+        self._parts: _Parts | None = None
+        # Templates, tokens and grammars of new requests; two, so that a large schema is not in everybody's way.
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="transformers")
+
+    @property
+    def slots(self) -> int:
+        return self._options.slots
+
+    @property
+    def card(self) -> ModelCard:
+        return self._loaded().card
+
+    async def start(self) -> None:
+        self._parts = await asyncio.get_running_loop().run_in_executor(self._pool, self._load)
+
+    async def stop(self) -> None:
+        if self._parts is not None:
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._parts.loop.stop)
+        self._pool.shutdown()
+
+    async def generate(self, job: Job) -> AsyncGenerator[Token | TokenUsage, None]:
+        parts = self._loaded()
+        prompts, grammar = await asyncio.get_running_loop().run_in_executor(
+            self._pool, self._prepare, job.request
+        )
+        inbox = Inbox()
+        rows = self._rows(job, prompts, grammar, inbox)
+        answers = [self._answer(job.request, row) for row in rows]
+        submitted: list[Row] = []
+        try:
+            for row in rows:
+                parts.loop.submit(row, parts.end_tokens)
+                submitted.append(row)
+            running = set(range(len(rows)))
+            while running:
+                step = await inbox.steps.get()
+                if step.choice not in running:
+                    continue  # it was a step further when its answer ended
+                if step.has_failed:
+                    raise EngineError
+                answer = answers[step.choice]
+                for token in answer.take(step):
+                    yield token
+                if answer.is_done:
+                    running.discard(step.choice)
+                    parts.loop.close(rows[step.choice])
+            yield _usage(rows, answers, len(prompts))
+        finally:
+            with anyio.CancelScope(shield=True):
+                for row in submitted:
+                    parts.loop.close(row)
+                for row in submitted:
+                    await row.released.wait()
+
+    async def stats(self) -> EngineStats:
+        return await asyncio.wrap_future(self._loaded().loop.ask())
+
+    def _loaded(self) -> _Parts:
+        if self._parts is None:
+            raise EngineError
+        return self._parts
+
+    def _prepare(self, request: Request) -> "tuple[list[list[int]], Matcher | None]":
+        parts = self._loaded()
+        return parts.prompts.tokens(request), parts.grammars.of(request)
+
+    def _rows(self, job: Job, prompts: list[list[int]], grammar: "Matcher | None", inbox: Inbox) -> list[Row]:
+        parts, request = self._loaded(), job.request
+        sampling = sampling_of(request, parts.defaults, vocabulary=parts.vocabulary.size)
+        each = request.n or 1
+        return [
+            Row(
+                # Callers may choose a job's id, and the loop must not mix up two that are the same.
+                id=f"{job.id}-{choice}-{self._seeds.getrandbits(64):x}",
+                choice=choice,
+                prompt=prompts[choice // each],
+                limit=parts.prompts.limit(request, prompts[choice // each]),
+                sampling=sampling,
+                randomness=random.Random(self._seed(request, choice % each)),  # noqa: S311 - it picks words, no secrets
+                inbox=inbox,
+                grammar=grammar and grammar.copy(),
+            )
+            for choice in range(len(prompts) * each)
+        ]
+
+    def _seed(self, request: Request, choice: int) -> int | str:
+        """The first of several answers is the one that the same seed gives alone."""
+        if request.seed is None:
+            return self._seeds.getrandbits(128)
+        return f"{request.seed}/{choice}"
+
+    def _answer(self, request: Request, row: Row) -> Answer:
+        parts = self._loaded()
+        return Answer(
+            row.choice,
+            parts.vocabulary,
+            limit=row.limit,
+            end_tokens=parts.end_tokens,
+            stops=stops_of(request),
+            begins_text=isinstance(request, ChatRequest),
+        )
+
+    def _load(self) -> _Parts:
+        loading.go_offline()
+        try:
+            import llguidance.hf
+            import torch
+
+            from workers.engines.transformers_engine.grammar import Grammars
+            from workers.engines.transformers_engine.loop import Loop, config_of
+        except ImportError as exc:
+            raise ConfigError(
+                f"the transformers engine is not installed ({exc}); run `pip install weighbridge[worker]`"
+            ) from exc
+        options = self._options
+        torch.set_num_threads(options.threads)
+        device = loading.pick_device(options.device)
+        precision = loading.pick_precision(options.precision, device)
+        attention = loading.pick_attention(options.attention, device)
+        budget = self._budget(device, precision, is_flash="flash" in attention)
+        loaded = loading.load(self._model.path, precision=precision, device=device, attention=attention)
+        config = config_of(
+            budget,
+            slots=options.slots,
+            batch=max(options.batch or DEFAULT_BATCH[device.partition(":")[0]], 2 * options.slots),
+            shares_prefixes=options.reuse_prompts,
+        )
+        size = loaded.model.config.get_text_config().vocab_size
+        matching = llguidance.hf.from_tokenizer(loaded.tokenizer, n_vocab=size, eos_token=loaded.end_tokens)
+        loop = Loop(loaded.model, config)
+        try:
+            loop.start()
+        except MemoryError as exc:
+            raise ConfigError(f"--model {self._model.path}: no memory for its batches: {exc}") from exc
+        return _Parts(
+            loop=loop,
+            prompts=Prompts(loaded.tokenizer, vocabulary=size, window=budget.window, short_call_ids=False),
+            grammars=Grammars(matching),
+            vocabulary=Vocabulary(loaded.tokenizer, matching),
+            end_tokens=loaded.end_tokens,
+            defaults=defaults_of(loaded.model.generation_config),
+            card=self._card(loaded, budget),
+        )
+
+    def _budget(self, device: str, precision: str, *, is_flash: bool) -> memory.Budget:
+        shape, options = loading.read_shape(self._model.path), self._options
+        budget = memory.plan(
+            shape,
+            slots=options.slots,
+            context=options.context,
+            kv_gib=options.kv_gib,
+            is_flash=is_flash,
+            bytes_per_value=4 if loading.computes_in(precision, device) == "float32" else 2,
+        )
+        parameters = loading.count_parameters(self._model.path)
+        memory.check_fits(parameters, precision, budget, loading.free_bytes(device), device)
+        return budget
+
+    def _card(self, loaded: loading.Loaded, budget: memory.Budget) -> ModelCard:
+        return ModelCard(
+            model=self._model.name,
+            engine="transformers",
+            quantisation=loading.PRECISIONS[loaded.precision].quantisation,
+            dtype=loaded.dtype,
+            parameters=loaded.parameters,
+            context_window=budget.window,
+            abilities=("json_object", "json_schema", "logprobs", "completions"),
+        )
+
+
+def _usage(rows: list[Row], answers: list[Answer], prompts: int) -> TokenUsage:
+    each = len(rows) // prompts
+    firsts = rows[::each]
+    return TokenUsage(
+        prompt=sum(len(row.prompt) for row in firsts),
+        # Of several answers to one prompt, one at least had to compute what the others found.
+        cached=sum(min(row.cached for row in rows[at * each : (at + 1) * each]) for at in range(prompts)),
+        completion=sum(answer.tokens for answer in answers),
+    )

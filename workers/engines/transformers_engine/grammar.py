@@ -1,0 +1,110 @@
+"""Structured output: what may come next, by llguidance, and the mask of it over a batch's logits."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llguidance
+import llguidance.numpy
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.engines.transformers_engine.row import Grammar, Row
+from workers.errors import InvalidRequestError
+from workers.request import CompletionRequest, JsonObjectFormat, JsonSchemaFormat, Request
+
+Fail = Callable[[Row, str], None]
+
+_LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""One way to write the spaces: small models otherwise fill the answer with them."""
+
+
+class GrammarError(Exception):
+    """The matcher gave up on its row."""
+
+
+class Grammars:
+    """Thread-safe: it only reads."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def of(self, request: Request) -> "Matcher | None":
+        """What the answer must keep to, if anything. Raises InvalidRequestError for what cannot be enforced."""
+        if isinstance(request, CompletionRequest):
+            return None
+        wanted = request.response_format
+        if isinstance(wanted, JsonSchemaFormat):
+            return self._compiled(wanted.json_schema.definition)
+        if isinstance(wanted, JsonObjectFormat):
+            return self._compiled({"type": "object"})
+        return None
+
+    def _compiled(self, schema: dict[str, Any]) -> "Matcher":
+        try:
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=_LAYOUT)
+            matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
+            # Some schemas turn out impossible only at the first token.
+            trial = matcher.deep_copy()
+            trial.compute_bitmask()
+            reason = trial.get_error()
+        except ValueError as exc:
+            reason = str(exc)
+        if reason:
+            text = f"The model cannot keep to this schema: {_first_line(reason)}"
+            raise InvalidRequestError(text, param="response_format")
+        return Matcher(matcher)
+
+
+class Matcher:
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+
+    def copy(self) -> "Matcher":
+        return Matcher(self._matcher.deep_copy())
+
+    def fill(self, mask: Any, index: int) -> None:
+        llguidance.numpy.fill_next_token_bitmask(self._matcher, mask, index)
+        self._check()
+
+    def consume(self, token: int) -> None:
+        self._matcher.consume_token(token)
+        self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise GrammarError(_first_line(self._matcher.get_error()))
+
+
+def masked(logits: Tensor, rows: Sequence[Row], fail: Fail) -> None:
+    """In place: minus infinity for every token that a row's grammar does not allow now.
+
+    `fail(row, reason)` is called for a row whose grammar breaks; it goes on without one.
+    """
+    bound = [
+        (place, row, row.grammar) for place, row in enumerate(rows) if row.grammar and not row.has_failed
+    ]
+    if not bound:
+        return
+    words = (logits.shape[-1] + 31) // 32
+    mask = np.full((len(bound), words), -1, dtype=np.int32)
+    for index, (_, row, grammar) in enumerate(bound):
+        _fill(mask, index, row, grammar, fail)
+    packed = torch.from_numpy(mask).to(logits.device)
+    bits = (packed.unsqueeze(-1) >> torch.arange(32, device=logits.device, dtype=torch.int32)) & 1
+    allowed = bits.view(len(bound), -1)[:, : logits.shape[-1]].bool()
+    places = [place for place, _, _ in bound]
+    logits[places] = logits[places].masked_fill(~allowed, -torch.inf)
+
+
+def _fill(mask: Any, index: int, row: Row, grammar: Grammar, fail: Fail) -> None:
+    try:
+        grammar.fill(mask, index)
+    except Exception as exc:  # noqa: BLE001 - one row's grammar must not fail the others
+        mask[index] = -1
+        fail(row, str(exc))
+
+
+def _first_line(reason: str) -> str:
+    """The matcher goes on with a dump of its state."""
+    return reason.strip().partition("\n")[0][:300]

@@ -1,0 +1,106 @@
+"""Our sampler in the place of the library's: called once a step, for all rows that get a token in it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+import torch
+from torch import Tensor
+from transformers.generation.continuous_batching.cb_logits_processors import (
+    ContinuousBatchingLogitsProcessor,
+)
+
+from workers.engines.transformers_engine.grammar import masked
+from workers.engines.transformers_engine.row import Inbox, Row, Step
+from workers.engines.transformers_engine.sampling import draw, penalise
+
+log = structlog.get_logger()
+
+
+class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]  # the library has no types
+    """The library goes on to take the highest score of each row, so the picked token's is made the highest."""
+
+    supported_kwargs = {"row": Row}  # noqa: RUF012 - the library reads it from the class
+    ignored_kwargs = ()
+
+    def __init__(self) -> None:
+        self._rows: list[Row] = []
+        self.generated = 0
+
+    def fill_defaults(self, int32_tensor: Tensor) -> None:
+        int32_tensor.zero_()
+
+    def prepare_tensor_args(self, requests_with_new_token: Sequence[Any]) -> Tensor:
+        self._rows = [request.state.logit_processor_kwargs["row"] for request in requests_with_new_token]
+        return torch.empty(0, dtype=torch.int32)
+
+    def __call__(self, scores: Tensor, tensor_arg: Tensor) -> Tensor:  # noqa: ARG002 - the library passes it
+        rows = self._rows
+        # The rest are rows whose prompt goes on in the next step.
+        logits = scores[: len(rows)]
+        if rows:
+            steps = self._steps(logits, rows)
+            tokens = torch.tensor([step.token for step in steps], device=logits.device)
+            logits[torch.arange(len(rows), device=logits.device), tokens] = torch.inf
+            self.generated += len(rows)
+            _hand_out(rows, steps)
+        return scores
+
+    def _steps(self, logits: Tensor, rows: Sequence[Row]) -> list[Step]:
+        reported = [place for place, row in enumerate(rows) if row.sampling.tops is not None]
+        # Before any change: what the model itself thinks.
+        logprobs = torch.log_softmax(logits[reported], dim=-1) if reported else None
+        penalise(logits, rows)
+        masked(logits, rows, _fail)
+        uniforms = [None if row.sampling.is_greedy else row.randomness.random() for row in rows]
+        tokens, is_sound = draw(logits, [row.sampling for row in rows], uniforms)
+        picked, sound = torch.stack((tokens, is_sound.long())).tolist()
+        for place in (place for place, is_so in enumerate(sound) if not is_so):
+            logits[place] = 0
+            _fail(rows[place], "no token has a probability")
+        steps = [Step(row.choice, token) for row, token in zip(rows, picked, strict=True)]
+        if logprobs is not None:
+            _report(steps, reported, logprobs, rows)
+        return [_taken(row, step) for row, step in zip(rows, steps, strict=True)]
+
+
+def _report(steps: list[Step], reported: Sequence[int], logprobs: Tensor, rows: Sequence[Row]) -> None:
+    tokens = torch.tensor([steps[place].token for place in reported], device=logprobs.device)
+    own = logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).tolist()
+    widest = max(rows[place].sampling.tops or 0 for place in reported)
+    values, ids = (part.tolist() for part in logprobs.topk(widest)) if widest else ([], [])
+    for index, place in enumerate(reported):
+        count = rows[place].sampling.tops or 0
+        tops = tuple(zip(ids[index][:count], values[index][:count], strict=True)) if count else ()
+        steps[place] = steps[place]._replace(logprob=own[index], tops=tops)
+
+
+def _taken(row: Row, step: Step) -> Step:
+    if row.grammar is not None and not row.has_failed:
+        try:
+            row.grammar.consume(step.token)
+        except Exception as exc:  # noqa: BLE001 - one row's grammar must not fail the others
+            _fail(row, str(exc))
+    row.counts[step.token] += 1
+    return step._replace(has_failed=row.has_failed)
+
+
+def _fail(row: Row, reason: str) -> None:
+    if not row.has_failed:
+        log.error("engine.row_failed", request=row.id, reason=reason[:300])
+    row.has_failed = True
+
+
+def _hand_out(rows: Sequence[Row], steps: Sequence[Step]) -> None:
+    """One call into each asker's thread, whatever the number of rows."""
+    posts: dict[Any, list[tuple[Inbox, Step]]] = defaultdict(list)
+    for row, step in zip(rows, steps, strict=True):
+        posts[row.inbox.loop].append((row.inbox, step))
+    for loop, post in posts.items():
+        loop.call_soon_threadsafe(_put, post)
+
+
+def _put(post: Sequence[tuple[Inbox, Step]]) -> None:
+    for inbox, step in post:
+        inbox.steps.put_nowait(step)

@@ -1,0 +1,223 @@
+"""The library's batching loop, with what it lacks: word of when a request's memory is free, figures, and its own end.
+
+Everything of transformers that is not its public interface is leaned on here and in `hook`, and nowhere else.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from transformers import GenerationConfig, LogitsProcessorList
+from transformers.generation.configuration_utils import ContinuousBatchingConfig
+from transformers.generation.continuous_batching.cb_logits_processors import (
+    ContinuousBatchingLogitsProcessorList,
+)
+from transformers.generation.continuous_batching.continuous_api import (
+    ContinuousBatchingManager,
+    OutputRouter,
+)
+from transformers.generation.continuous_batching.scheduler import FIFOScheduler
+
+from workers.engines.contract import EngineStats
+from workers.engines.transformers_engine.hook import Sampler
+from workers.engines.transformers_engine.memory import Budget
+from workers.engines.transformers_engine.row import Row, Step
+from workers.errors import EngineError
+
+
+def config_of(budget: Budget, *, slots: int, batch: int, shares_prefixes: bool) -> ContinuousBatchingConfig:
+    return ContinuousBatchingConfig(
+        page_size=budget.page,
+        num_blocks=budget.blocks,
+        max_batch_tokens=batch,
+        max_requests_per_batch=slots,
+        allow_block_sharing=shares_prefixes,
+        # The margin holds new requests back for the sake of running ones, which need none if there is room for all.
+        safety_margin=0.0 if budget.is_enough_for_all else None,
+        # The sampler is Python between two steps: it can neither be captured nor be a step ahead.
+        use_async_batching=False,
+        use_cuda_graph=False,
+    )
+
+
+class Loop:
+    """Runs in a thread of its own. The methods may be called from any other."""
+
+    def __init__(self, model: Any, config: ContinuousBatchingConfig) -> None:
+        self._rows: dict[str, Row] = {}
+        self._lock = threading.Lock()
+        self._is_dead = False
+        self._closing: queue.SimpleQueue[Row] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[Future[EngineStats]] = queue.SimpleQueue()
+        self._sampler = Sampler()
+        self._manager = _Manager(model, config, self)
+
+    def start(self) -> None:
+        """Takes the memory. Raises MemoryError."""
+        self._manager.warmup()
+        self._manager.start()
+
+    def stop(self) -> None:
+        self._manager.stop(block=True, hard_stop=True)
+
+    def submit(self, row: Row, end_tokens: list[int]) -> None:
+        """Raises EngineError if the loop has died."""
+        with self._lock:
+            if self._is_dead:
+                raise EngineError
+            self._rows[row.id] = row
+        taken = self._manager.add_request(
+            row.prompt, request_id=row.id, max_new_tokens=row.limit, eos_token_id=end_tokens, row=row
+        )
+        if taken is None:
+            self.release(row.id, has_failed=True)
+
+    def close(self, row: Row) -> None:
+        """`row.released` is set before the next step is computed, or at once if there will be none."""
+        with self._lock:
+            if self._is_dead:
+                row.released.set()
+                return
+            self._closing.put(row)
+        self._manager.wake()
+
+    def ask(self) -> "Future[EngineStats]":
+        """Raises EngineError if the loop has died."""
+        answer: Future[EngineStats] = Future()
+        with self._lock:
+            if self._is_dead:
+                raise EngineError
+            self._questions.put(answer)
+        self._manager.wake()
+        return answer
+
+    def tend(self, scheduler: "_Scheduler") -> list[Row]:
+        """Called by the loop between two steps. The rows that are to be given up in this pause."""
+        rows: list[Row] = []
+        early: list[Row] = []
+        for row in _drained(self._closing):
+            (rows if row.has_arrived else early).append(row)
+        for row in early:  # its request is still on its way into the loop
+            self._closing.put(row)
+        for question in _drained(self._questions):
+            if question.set_running_or_notify_cancel():
+                question.set_result(scheduler.figures(self._sampler.generated))
+        return rows
+
+    def release(self, request_id: str, *, has_failed: bool = False) -> None:
+        row = self._rows.pop(request_id, None)
+        if row is None:
+            return
+        if has_failed:
+            row.inbox.loop.call_soon_threadsafe(
+                row.inbox.steps.put_nowait, Step(row.choice, 0, has_failed=True)
+            )
+        row.inbox.loop.call_soon_threadsafe(row.released.set)
+
+    def died(self) -> None:
+        with self._lock:
+            self._is_dead = True
+            left = list(self._rows)
+        for request_id in left:
+            self.release(request_id, has_failed=True)
+        for row in _drained(self._closing):
+            self.release(row.id)
+        for question in _drained(self._questions):
+            question.set_exception(EngineError())
+
+
+def _drained(items: "queue.SimpleQueue[Any]") -> list[Any]:
+    return [items.get_nowait() for _ in range(items.qsize())]
+
+
+class _Manager(ContinuousBatchingManager):  # type: ignore[misc]  # the library has no types
+    def __init__(self, model: Any, config: ContinuousBatchingConfig, loop: Loop) -> None:
+        # Greedy, and without an end of its own: our sampler and each request decide.
+        super().__init__(model, GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0), config)
+        self._our_loop = loop
+        self.logit_processor = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([loop._sampler]))  # noqa: SLF001 - one file, one subject
+        self.logit_processor.tensors_required = 1
+        self.output_router = _Router(loop.release)
+
+    def wake(self) -> None:
+        self._wake_up_loop.set()
+
+    def _create_batch_processor(self) -> Any:
+        is_new = self.batch_processor is None
+        processor = super()._create_batch_processor()
+        if is_new:
+            scheduler = _Scheduler(processor.scheduler, self._our_loop)
+            processor.scheduler = processor.offloading_manager.scheduler = scheduler
+        return processor
+
+    def _run_generation_loop(self) -> None:
+        try:
+            super()._run_generation_loop()
+        finally:
+            self._our_loop.died()
+
+
+class _Router(OutputRouter):  # type: ignore[misc]  # the library has no types
+    """Tokens have gone their own way already: what is left to tell is that a request is over."""
+
+    def __init__(self, release: Callable[..., None]) -> None:
+        super().__init__()
+        self._release = release
+
+    def deliver(self, output: Any) -> None:
+        if output.is_finished():
+            self._release(output.request_id, has_failed=output.error is not None)
+
+    def deliver_batch(self, outputs: list[Any]) -> None:
+        for output in outputs:
+            self.deliver(output)
+
+
+class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no types
+    """First come, first served; what decodes goes before what is read."""
+
+    def __init__(self, base: FIFOScheduler, loop: Loop) -> None:
+        super().__init__(base.cache, base.safety_margin, base.max_requests_per_batch)
+        self._loop = loop
+        self._prompt_tokens = 0
+
+    def add_waiting_request(self, state: Any) -> None:
+        super().add_waiting_request(state)
+        state.logit_processor_kwargs["row"].has_arrived = True
+
+    def clear_cancelled_requests(self) -> list[Any]:
+        """The one moment between new requests and the next step: what is closed costs no more from here."""
+        rows = self._loop.tend(self)
+        for row in rows:
+            self.set_request_cancellation(row.id)
+        cancelled: list[Any] = super().clear_cancelled_requests()
+        for row in rows:
+            self._loop.release(row.id)
+        return cancelled
+
+    def schedule_batch(self, token_budget: int, cache_budget: int) -> Any:
+        batch = super().schedule_batch(token_budget, cache_budget)
+        for request in batch[0] or ():
+            if not request.state.generated_tokens:
+                self._prompt_tokens += request.query_length
+        return batch
+
+    def _infer_request_tokens(self, state: Any, request_ids_to_remove_from_waiting: set[str]) -> list[int]:
+        before = len(state.remaining_prefill_tokens)
+        tokens: list[int] = super()._infer_request_tokens(state, request_ids_to_remove_from_waiting)
+        row = state.logit_processor_kwargs["row"]
+        if not row.counts:
+            row.cached += before - len(state.remaining_prefill_tokens)
+        return tokens
+
+    def figures(self, generated_tokens: int) -> EngineStats:
+        blocks = self.cache.num_blocks
+        return EngineStats(
+            busy_slots=len(self.active_requests) + len(self.waiting_requests),
+            prompt_tokens=self._prompt_tokens,
+            generated_tokens=generated_tokens,
+            kv_blocks=blocks,
+            kv_blocks_used=blocks - round(self.cache.compute_free_capacity() * blocks),
+        )

@@ -1,0 +1,85 @@
+"""One choice on its way through the batch: what the loop's thread knows of it, and how it tells the caller's."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How one choice picks its tokens. Every default does nothing."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence: float = 0.0
+    frequency: float = 0.0
+    repetition: float = 1.0
+    bias: Mapping[int, float] = {}
+    tops: int | None = None
+    """How many alternatives to report with each token; None reports no log-probability at all."""
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature < 1e-5 or self.top_k == 1 or self.top_p == 0
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether the filters ask for the tokens in the order of their probability."""
+        return self.top_k > 0 or self.top_p < 1
+
+
+class Step(NamedTuple):
+    """A token that was picked, or a choice that failed."""
+
+    choice: int
+    token: int
+    logprob: float | None = None
+    tops: tuple[tuple[int, float], ...] = ()
+    has_failed: bool = False
+
+
+class Grammar(Protocol):
+    """What may come next. Its methods raise GrammarError."""
+
+    def fill(self, mask: Any, index: int) -> None: ...
+
+    def consume(self, token: int) -> None: ...
+
+
+class Inbox:
+    """Where the steps of one request arrive, in the thread of the one who asked."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.steps: asyncio.Queue[Step] = asyncio.Queue()
+
+
+@dataclass(eq=False)
+class Row:
+    id: str
+    choice: int
+    prompt: list[int]
+    limit: int
+    """Tokens, at most."""
+    sampling: Sampling
+    randomness: random.Random
+    inbox: Inbox
+    grammar: Grammar | None = None
+    counts: Counter[int] = field(default_factory=Counter)
+    """Of each token, how often it was picked."""
+    cached: int = 0
+    """Prompt tokens that were found computed."""
+    has_arrived: bool = False
+    has_failed: bool = False
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set in the asker's thread, when the loop has let go of the row and of its memory."""
+
+    def __deepcopy__(self, memo: object) -> "Row":
+        # A request that had to give its memory away is made again from a copy of its arguments; it is the same row.
+        return self
