@@ -226,9 +226,14 @@ def _plot(
 
 
 def _assumptions(chosen: Model, card: Gpu | None) -> Sequence[Assumption]:
-    """Sizes drift not, so these have no day; prices do."""
+    """Without days: configurations and data sheets do not drift, as prices do."""
     made = [
-        Assumption(name="configuration", value=chosen.name, origin="catalogue", source=chosen.source),
+        Assumption(
+            name="configuration",
+            value=chosen.name,
+            origin="catalogue" if chosen.as_of else "given",
+            source=chosen.source,
+        ),
         Assumption(
             name="runtime",
             value=RUNTIME.gib,

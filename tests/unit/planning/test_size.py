@@ -226,6 +226,8 @@ def test_a_model_is_sized_from_its_configuration():
 
     assert answer["total_gib"] == pytest.approx(17.224, abs=5e-4)
     assert answer["headline"].startswith("acme/own-8b in fp16")
+    [configuration] = [each for each in answer["assumptions"] if each["name"] == "configuration"]
+    assert configuration["origin"] == "given"
 
 
 def test_parameters_alone_give_a_rule_of_thumb_that_says_what_it_is():
