@@ -43,13 +43,14 @@ class Report:
         if served is not None:
             headers["x-weighbridge-model"] = served.model
             headers["x-weighbridge-decision"] = _header_text(served.reason)
-            headers["x-weighbridge-complexity"] = f"{served.complexity:.4f}"
+            # No finer: a caller who searches for what raises it needs to see small steps.
+            headers["x-weighbridge-complexity"] = f"{served.complexity:.2f}"
             headers["x-weighbridge-cost-usd"] = usd(sum(entry.cost for entry in ticket.entries))
         elif ticket.answering and ticket.decision and ticket.score:
             # A stream begins before its cost is known: that follows as a comment before [DONE].
             headers["x-weighbridge-model"] = ticket.answering.model
             headers["x-weighbridge-decision"] = _header_text(ticket.decision.reason)
-            headers["x-weighbridge-complexity"] = f"{ticket.score.complexity:.4f}"
+            headers["x-weighbridge-complexity"] = f"{ticket.score.complexity:.2f}"
         if ticket.steps:
             headers["x-weighbridge-steps"] = str(len(ticket.steps))
             headers["x-weighbridge-cascade"] = _header_text("; ".join(map(_step_text, ticket.steps)))

@@ -19,6 +19,7 @@ from gateway.scoring.artefact import (
     Manifest,
     digest,
 )
+from gateway.scoring.model import normal
 from gateway.scoring.training.base import Base
 from gateway.scoring.training.fit import Fitted, Source, fit, fit_head
 from gateway.scoring.training.graph import write_graph
@@ -118,11 +119,32 @@ def part(source: Source, rows: npt.NDArray[np.bool_]) -> Source:
 
 
 def _models(sources: Sequence[Source]) -> dict[str, Head]:
+    """A model that several sources measured has the head of the one that is trusted most."""
     heads: dict[str, Head] = {}
-    for at, source in enumerate(sources):
+    for at, source in sorted(enumerate(sources), key=lambda one: one[1].trust):
         if source.models:
-            heads |= heads_of(source.models, _unseen(sources, at))
+            levels = _unseen(sources, at)
+            found = heads_of(source.models, levels)
+            if source.trust < 1:
+                found = _milder(found, source, levels)
+            heads = {name: head for name, head in heads.items() if normal(name) not in map(normal, found)}
+            heads |= found
     return heads
+
+
+def _milder(heads: Mapping[str, Head], source: Source, levels: npt.NDArray[np.float32]) -> dict[str, Head]:
+    """Without what all of the source's scores are off by: that is its measure's severity, and no model's weakness."""
+    places = {level: LEVELS.index(level) for level in source.levels}
+    off = np.mean(
+        [
+            fit_head(levels[:, [place] * len(LEVELS)], source.levels[level]).shift
+            for level, place in places.items()
+        ]
+    )
+    return {
+        name: msgspec.structs.replace(head, shift=round(head.shift - float(off), 4))
+        for name, head in heads.items()
+    }
 
 
 def _unseen(sources: Sequence[Source], at: int, folds: int = 3) -> npt.NDArray[np.float32]:

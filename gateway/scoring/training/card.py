@@ -36,7 +36,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 _FOR = """\
 It predicts, for every model that could answer a prompt, how likely its answer is good, and how much a strong model would
-gain over a weak one: enough to put prompts in order of need. It is for routing, on every request, in well under a
+gain over a weak one: enough to put prompts in order of need. It is for routing, on every request, in about a
 millisecond.
 
 It is not for judging answers, people or their prompts, for telling whether one particular answer is right, or for any
@@ -53,7 +53,7 @@ _METHOD = """\
   its measurements carry it.
 - A model's head is a place between levels and a shift in logits, fitted to predictions of prompts that were kept aside.
 - Turns, tools, images, JSON and system prompts, which no source has, are weighed by hand, lightly.
-- No first or last part of a prompt may raise its need by more than a bound.
+- Where a prompt can be parted, no first or last part of it may raise its need by more than a bound.
 - Complexity is the share of reference traffic that needs less.
 - While it serves, outcomes bend P(good) by tenant, model and category; the artefact itself does not change."""
 
