@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.planning.comparing import changes
-from gateway.planning.contract import Answer, Assumption, Cell, Context, Inputs, Tool
+from gateway.planning.contract import Answer, Assumption, Cell, Context, Inputs, PlanError, Tool
 from gateway.planning.reading import Input, inputs_of
 
 OLD_DAYS = 90
@@ -18,7 +18,11 @@ def answered(tool: Tool[Any], inputs: Inputs, given: Collection[str], context: C
     """`given` names the inputs that are not defaults. Raises PlanError."""
     preset = tool.preset(inputs) if tool.preset else {}
     inputs = msgspec.structs.replace(inputs, **{name: preset[name] for name in preset if name not in given})
-    answer = tool.plan(inputs, context)
+    try:
+        answer = tool.plan(inputs, context)
+    except ArithmeticError as exc:
+        # Each input is of a possible size, but what comes of them together is not.
+        raise PlanError("These inputs make numbers too large or too small to count with.") from exc
     own = [
         _assumption(each, inputs, is_given=each.name in given or each.name in preset)
         for each in inputs_of(type(inputs))

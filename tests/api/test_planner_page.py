@@ -17,7 +17,7 @@ from tests.fixtures.gateway import RunningGateway
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "planner.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-NEEDS_MORE = ("--from-ledger", "plan calibrate", "ours.csv", "spend.csv")
+NEEDS_MORE = ("--from-ledger", "calibration.json", "plan calibrate", "ours.csv", "spend.csv")
 """A ledger, a model server, a file of the reader's."""
 
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.ledger.exports import csv_of
 from gateway.planning.answering import answered
 from gateway.planning.columns import column, points, shown, table
-from gateway.planning.contract import Answer, Assumption, Cell, Context, Line
+from gateway.planning.contract import Answer, Assumption, Cell, Context, Line, PlanError
 from gateway.planning.rendering import as_json, as_text, csv_rows
 from tests.fixtures.planning import BOXES, TODAY, Boxes
 
@@ -229,6 +229,11 @@ def test_a_month_is_old_once_its_last_day_is(as_of: str, is_old: bool) -> None:
     found = answered(msgspec.structs.replace(BOXES, plan=plan), Boxes(), ("price",), CONTEXT)
 
     assert bool(found.warnings) is is_old
+
+
+def test_numbers_that_nothing_can_count_with_are_refused() -> None:
+    with pytest.raises(PlanError, match="too large or too small"):
+        answered(msgspec.structs.replace(BOXES, plan=lambda _i, _c: 1 // 0), Boxes(), (), CONTEXT)
 
 
 def test_an_earlier_answer_is_compared_with_inputs_and_lines() -> None:

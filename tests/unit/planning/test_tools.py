@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from gateway.cli import plan as command
 from gateway.clock import ManualClock
 from gateway.errors import ConfigError
+from gateway.planning.answering import answered
 from gateway.planning.contract import Answer, Context, PlanError
-from gateway.planning.reading import Input, from_json, inputs_of
-from gateway.planning.rendering import record
+from gateway.planning.reading import Input, from_json, from_text, inputs_of
+from gateway.planning.rendering import as_text, record
 from gateway.planning.tools import NAMES, tool
 from tests.fixtures.planning import NOW_MS, TODAY
 
@@ -152,6 +153,24 @@ def test_a_default_lies_within_its_bounds(name: str, each: Input) -> None:
         others = {one.name: 1e3 for one in inputs_of(tool(name).inputs) if one.is_required}
 
         from_json(tool(name).inputs, {**others, each.name: each.json_default}, str)
+
+
+@pytest.mark.parametrize(("name", "each"), [one for one in every_input() if one.values[1].kind in NUMBERS])
+def test_an_input_at_its_end_is_answered_or_refused(name: str, each: Input) -> None:
+    chosen = tool(name)
+    first = command.parser_of(chosen).parse_args(shlex.split(chosen.examples[0]))
+    given = {
+        one.name: getattr(first, one.name) for one in inputs_of(chosen.inputs) if hasattr(first, one.name)
+    }
+    ends = [str(bound) for bound in each.bounds.values()] + ["1e-15", "1e18"]
+
+    for end in ends:
+        try:
+            told = from_text(chosen.inputs, {**given, each.name: [end] if each.is_many else end}, str)
+            found = answered(chosen, told, given, Context(today=TODAY))
+        except PlanError:
+            continue
+        assert as_text(found, explain=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
