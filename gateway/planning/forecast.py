@@ -227,7 +227,10 @@ def _warnings(
 ) -> list[str]:
     told = ["It carries on what has been: a launch, a new tenant, other prices or routes are in no band."]
     if days < LEAST_WEEKLY:
-        told.append(f"{days} days tell of a trend and not of weekdays, which takes {LEAST_WEEKLY}.")
+        told.append(
+            f"{days} days tell of a trend and not of weekdays, which takes {LEAST_WEEKLY}: if weekends differ, the band"
+            " is too narrow."
+        )
     begun, month = min(daily.spent), daily.end.replace(day=1)
     # Before a ledger's first entry nothing was spent; before a list's first day something may have been.
     if begun > month and (inputs.from_ or not inputs.from_ledger):

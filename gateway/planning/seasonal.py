@@ -10,6 +10,8 @@ from gateway.planning.linear import WEEK, Design, Linear, Model
 WARM_UP = 2 * WEEK
 """Days that set the start of level, slope and season; errors count after them."""
 HORIZON = 14
+RECENT = 56
+"""Days whose errors tell how far the next ones will lie: spend that grew was once more certain."""
 MOST_ORIGINS = 8
 """A week apart, back to the first 21 days; what follows the last one ends with the history."""
 LEAST_TO_CHOOSE = 56
@@ -50,7 +52,8 @@ class Smoothing:
         self._history = history
         self._shares = [1.0]
         self._lasting = [1.0]
-        *_, self._end = self._states()
+        self._all_states = list(self._states())
+        self._end = self._all_states[-1]
         known = sum(amount is not None for amount in history[WARM_UP:])
         self.freedom = max(1, known - (len(weights) if weights.level else 0))
 
@@ -68,11 +71,9 @@ class Smoothing:
         """Of a day's error one day ahead."""
         spreads = [self._spread(day) for day in range(HORIZON)]
         squares, count = 0.0, 0
-        for at, state in enumerate(self._states()):
-            ahead = self._history[at : at + HORIZON]
-            # Every other day: their errors overlap anyway.
-            if at < WARM_UP or at % 2 or not ahead:
-                continue
+        # Every other day: their errors overlap anyway.
+        for at in range(max(WARM_UP, len(self._history) - RECENT), len(self._history), 2):
+            state, ahead = self._all_states[at], self._history[at : at + HORIZON]
             told = _means(*state, self._weights.damping, len(ahead))
             for mean, actual, spread in zip(told, ahead, spreads, strict=False):
                 if actual is not None:
@@ -197,6 +198,30 @@ def _lowest(of: Callable[[Sequence[float]], float], start: Sequence[float]) -> S
     return best
 
 
+Trial = Sequence[tuple[int, Model]]
+"""Days on which the history was cut, each with the model fitted to what came before."""
+
+
+class Widened:
+    """A model whose sums came out farther from what it had told than it said they would, with bands as wide as that."""
+
+    def __init__(self, model: Model, factor: float) -> None:
+        self.name = model.name
+        self.freedom = model.freedom
+        self.factor = factor
+        self._model = model
+
+    @property
+    def sigma(self) -> float:
+        return self._model.sigma
+
+    def means(self, days: int) -> list[float]:
+        return self._model.means(days)
+
+    def deviation(self, first: int, end: int) -> float:
+        return self.factor * self._model.deviation(first, end)
+
+
 class Choice(NamedTuple):
     model: Model
     errors: dict[str, float]
@@ -218,16 +243,21 @@ def chosen(history: History) -> Choice:
         "same day last week": lambda past: Smoothing("same day last week", LAST_WEEK, past),
         "damped Holt-Winters": lambda past: Smoothing("damped Holt-Winters", weights, past),
     }
-    errors = {name: _rolling_error(history, fit) for name, fit in candidates.items()}
+    trials = {
+        name: [(origin, fit(history[:origin])) for origin in _origins(history)]
+        for name, fit in candidates.items()
+    }
+    errors = {name: _rolling_error(history, trial) for name, trial in trials.items()}
     best = min(errors, key=lambda name: errors[name])
-    return Choice(candidates[best](history), errors)
+    factor = _missed(history, trials[best])
+    return Choice(Widened(candidates[best](history), factor), errors)
 
 
 def fit_linear(history: History) -> Linear:
     days = [day for day, amount in enumerate(history) if amount is not None]
     amounts = [amount for amount in history if amount is not None]
-    seen = [sum(day % WEEK == weekday for day in days) for weekday in range(WEEK)]
-    is_weekly = len(days) >= LEAST_WEEKLY and min(seen) > 1
+    weekdays = [day % WEEK for day in days]
+    is_weekly = len(days) >= LEAST_WEEKLY and min(map(weekdays.count, range(WEEK))) > 1
     return Design(days, is_weekly=is_weekly, end=len(history)).fit(amounts)
 
 
@@ -236,13 +266,27 @@ def _origins(history: History) -> list[int]:
     return [day for day in range(last % WEEK, last + 1, WEEK) if day >= LEAST_WEEKLY][-MOST_ORIGINS:]
 
 
-def _rolling_error(history: History, fit: Callable[[History], Model]) -> float:
+def _rolling_error(history: History, trial: Trial) -> float:
     errors = []
-    for origin in _origins(history):
-        told = fit(history[:origin]).means(HORIZON)
+    for origin, model in trial:
+        told = model.means(HORIZON)
         errors += [
             abs(actual - mean)
             for actual, mean in zip(history[origin : origin + HORIZON], told, strict=True)
             if actual is not None
         ]
     return sum(errors) / len(errors)
+
+
+def _missed(history: History, trial: Trial) -> float:
+    """How many times as far as told the sums of 14 days lay, at the origins; 1 where they lay no farther."""
+    squares = []
+    for origin, model in trial:
+        ahead = history[origin : origin + HORIZON]
+        if any(amount is None for amount in ahead):
+            continue
+        error = sum(amount or 0.0 for amount in ahead) - sum(model.means(HORIZON))
+        deviation = model.deviation(0, HORIZON)
+        if deviation > 1e-9 * abs(error):
+            squares.append((error / deviation) ** 2)
+    return max(1.0, math.sqrt(sum(squares) / len(squares))) if squares else 1.0

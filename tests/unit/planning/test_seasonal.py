@@ -129,3 +129,21 @@ def test_some_model_is_chosen_whatever_was_spent(history):
 
     assert choice.model.deviation(0, 30) >= 0
     assert choice.model.freedom > 0
+
+
+def test_a_model_that_missed_by_more_than_it_said_says_more():
+    noise = random.Random(2)
+    growing = [20 * 1.02**day * noise.lognormvariate(0, 0.1) for day in range(150)]
+    choice = chosen(growing)
+
+    plain = Smoothing(choice.model.name, fitted_weights(growing), growing)
+
+    assert choice.model.deviation(0, 14) > 1.2 * plain.deviation(0, 14)
+    assert choice.model.means(14) == plain.means(14)
+
+
+def test_old_errors_do_not_narrow_what_is_told_today():
+    noise = random.Random(4)
+    calm_then_wild = [300 + noise.gauss(0, 2 if day < 120 else 40) for day in range(180)]
+
+    assert Smoothing("", HOLT, calm_then_wild).sigma > 25
