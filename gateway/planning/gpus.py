@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 import msgspec
 
@@ -70,7 +70,7 @@ def _names() -> Mapping[str, Gpu]:
 
 @cache
 def _rows() -> Sequence[Mapping[str, str]]:
-    text = (resources.files("gateway.planning") / "data" / "gpus.csv").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "data" / "gpus.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 

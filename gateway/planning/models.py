@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -116,5 +116,5 @@ def _names() -> Mapping[str, _Entry]:
 
 @cache
 def _entries() -> Sequence[_Entry]:
-    text = (resources.files("gateway.planning") / "data" / "models.json").read_bytes()
+    text = (Path(__file__).parent / "data" / "models.json").read_bytes()
     return msgspec.json.decode(text, type=tuple[_Entry, ...])
