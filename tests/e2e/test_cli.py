@@ -43,10 +43,22 @@ def test_help_teaches_and_no_command_is_wrong_usage() -> None:
     bare = weighbridge()
 
     assert shown.returncode == 0
-    for command in ("up", "serve", "worker", "check-config", "keys", "spend", "scorer"):
+    for command in ("up", "serve", "worker", "check-config", "keys", "spend", "scorer", "plan"):
         assert command in shown.stdout
     assert bare.returncode == 2
     assert "examples:" in weighbridge("spend", "--help").stdout
+
+
+def test_plan_answers_without_any_config_and_is_wrong_usage_otherwise() -> None:
+    planned = weighbridge("plan", "size", "--model", "llama-3-8b", "--json")
+    wrong = weighbridge("plan", "size", "--model", "llama-3-8b", "--util", "1.5")
+    unknown = weighbridge("plan", "size", "--modle", "llama-3-8b")
+
+    assert (planned.returncode, round(json.loads(planned.stdout)["total_gib"], 3)) == (0, 17.224)
+    assert (wrong.returncode, unknown.returncode) == (2, 2)
+    assert wrong.stderr.startswith("weighbridge: plan size: --util must be above 0 and at most 1")
+    assert unknown.stderr == "weighbridge plan size: there is no --modle. Did you mean --model?\n"
+    assert "weighbridge plan TOOL" in weighbridge("plan").stdout
 
 
 def test_check_config_says_good_or_where_it_is_wrong(config: Path) -> None:
