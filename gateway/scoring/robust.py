@@ -34,16 +34,9 @@ class Run(NamedTuple):
 _OPENINGS = (
     "What How Why When Where Who Which Is Are Can Could Do Does Did Should Would Will Please Write Give Explain Tell Make "
     "Create Translate Summarize Describe List Find Help Design Implement Compare Convert Suggest Plan Compute Calculate "
-    "Solve Prove Show Define My We You Your The This There These If In On At For Suppose Let Consider Hi Hello Thanks "
-    "Draft Analyze Analyse Evaluate Determine Generate Fix Debug Build Add Provide Turn Rewrite Recommend Print Name "
-    "Identify Develop Discuss Outline Produce Simplify Derive Estimate Classify Extract Choose Select State Sketch By An A "
-    "To As It He She From After When While Was Were Has Have Had Am So"
+    "Solve Prove Show Define My We You Your The This There These If In On At For Suppose Let Consider Hi Hello Thanks"
 )
-_CUT = re.compile(
-    rf"[.!?](?=\s)|[。！？]|(?<=[^\s.!?]) (?=[A-Z])(?=(?:{'|'.join(dict.fromkeys(_OPENINGS.split()))})\b)"
-    # Where Latin and Chinese text meet, unless it is a name or a word that stands in the other's sentence.
-    "|(?<=[!-~]) ?(?=[\u4e00-\u9fff][^!-~]{3})|(?<=[\u4e00-\u9fff]) ?(?=[A-Za-z]{2,}[ !-~]{10})"
-)
+_CUT = re.compile(rf"[.!?](?=\s)|[。！？]|(?<=[^\s.!?]) (?=[A-Z])(?=(?:{'|'.join(_OPENINGS.split())})\b)")
 _BLOCK = re.compile(r"```.*?(?:```|\Z)|(?:[^\n`]|`(?!``))*[^\s`](?:[^\n`]|`(?!``))*", re.DOTALL)
 """A block of code or a line; neither is parted."""
 
