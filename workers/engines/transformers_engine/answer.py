@@ -11,7 +11,8 @@ from workers.engines.transformers_engine.text import TextStream, Vocabulary
 class Calls(Protocol):
     """Reads tool calls out of the text."""
 
-    has_called: bool
+    @property
+    def has_called(self) -> bool: ...
 
     def read(self, text: str, *, is_last: bool) -> list[dict[str, Any]]:
         """Deltas, of text and of whole calls."""

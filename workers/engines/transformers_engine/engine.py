@@ -4,6 +4,7 @@ torch and transformers are imported when the model is loaded, not before.
 """
 
 import asyncio
+import hashlib
 import random
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from workers.engines.transformers_engine.prompt import Prompts
 from workers.engines.transformers_engine.row import Inbox, Row, Sampling
 from workers.engines.transformers_engine.settings import defaults_of, sampling_of, stops_of
 from workers.engines.transformers_engine.text import Vocabulary
+from workers.engines.transformers_engine.tools import CallReader, Family, callable_tools, family_of
 from workers.errors import ConfigError, EngineError
 from workers.models import ModelFile
 from workers.request import ChatRequest, Request
@@ -53,6 +55,7 @@ class _Parts(NamedTuple):
     vocabulary: Vocabulary
     end_tokens: list[int]
     defaults: Sampling
+    family: Family | None
     card: ModelCard
 
 
@@ -89,7 +92,7 @@ class TransformersEngine:
         )
         inbox = Inbox()
         rows = self._rows(job, prompts, grammar, inbox)
-        answers = [self._answer(job.request, row) for row in rows]
+        answers = [self._answer(job, row) for row in rows]
         submitted: list[Row] = []
         try:
             for row in rows:
@@ -153,16 +156,28 @@ class TransformersEngine:
             return self._seeds.getrandbits(128)
         return f"{request.seed}/{choice}"
 
-    def _answer(self, request: Request, row: Row) -> Answer:
-        parts = self._loaded()
+    def _answer(self, job: Job, row: Row) -> Answer:
+        parts, request = self._loaded(), job.request
         return Answer(
             row.choice,
             parts.vocabulary,
             limit=row.limit,
             end_tokens=parts.end_tokens,
             stops=stops_of(request),
+            calls=self._reader(job, row.choice),
             begins_text=isinstance(request, ChatRequest),
         )
+
+    def _reader(self, job: Job, choice: int) -> CallReader | None:
+        family, request = self._loaded().family, job.request
+        if family is None or not isinstance(request, ChatRequest) or not request.wants_tools:
+            return None
+
+        def new_id(index: int) -> str:
+            """Nine letters and digits, as Mistral's template wants them back."""
+            return hashlib.sha256(f"{job.id}/{choice}/{index}".encode()).hexdigest()[:9]
+
+        return CallReader(family, callable_tools(request), new_id)
 
     def _load(self) -> _Parts:
         loading.go_offline()
@@ -191,6 +206,7 @@ class TransformersEngine:
         )
         size = loaded.model.config.get_text_config().vocab_size
         matching = llguidance.hf.from_tokenizer(loaded.tokenizer, n_vocab=size, eos_token=loaded.end_tokens)
+        family = family_of(loaded.tokenizer.chat_template)
         loop = Loop(loaded.model, config)
         try:
             loop.start()
@@ -198,12 +214,18 @@ class TransformersEngine:
             raise ConfigError(f"--model {self._model.path}: no memory for its batches: {exc}") from exc
         return _Parts(
             loop=loop,
-            prompts=Prompts(loaded.tokenizer, vocabulary=size, window=budget.window, short_call_ids=False),
-            grammars=Grammars(matching),
-            vocabulary=Vocabulary(loaded.tokenizer, matching),
+            prompts=Prompts(
+                loaded.tokenizer,
+                vocabulary=size,
+                window=budget.window,
+                short_call_ids=family is not None and family.short_ids,
+            ),
+            grammars=Grammars(matching, loaded.tokenizer, family),
+            vocabulary=Vocabulary(loaded.tokenizer, matching, shown=family.marks if family else ()),
             end_tokens=loaded.end_tokens,
             defaults=defaults_of(loaded.model.generation_config),
-            card=self._card(loaded, budget),
+            family=family,
+            card=self._card(loaded, budget, family),
         )
 
     def _budget(self, device: str, precision: str, *, is_flash: bool) -> memory.Budget:
@@ -220,7 +242,8 @@ class TransformersEngine:
         memory.check_fits(parameters, precision, budget, loading.free_bytes(device), device)
         return budget
 
-    def _card(self, loaded: loading.Loaded, budget: memory.Budget) -> ModelCard:
+    def _card(self, loaded: loading.Loaded, budget: memory.Budget, family: Family | None) -> ModelCard:
+        tools = () if family is None else ("tools",)
         return ModelCard(
             model=self._model.name,
             engine="transformers",
@@ -228,7 +251,7 @@ class TransformersEngine:
             dtype=loaded.dtype,
             parameters=loaded.parameters,
             context_window=budget.window,
-            abilities=("json_object", "json_schema", "logprobs", "completions"),
+            abilities=("json_object", "json_schema", "logprobs", "completions", *tools),
         )
 
 

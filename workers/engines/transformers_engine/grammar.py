@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workers.engines.transformers_engine import tools
 from workers.engines.transformers_engine.row import Grammar, Row
+from workers.engines.transformers_engine.tools import Family
 from workers.errors import InvalidRequestError
 from workers.request import CompletionRequest, JsonObjectFormat, JsonSchemaFormat, Request
 
@@ -26,24 +28,36 @@ class GrammarError(Exception):
 class Grammars:
     """Thread-safe: it only reads."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, matching: Any, tokenizer: Any, family: Family | None) -> None:
+        self._matching = matching
+        self._family = family
+        added = tokenizer.added_tokens_decoder
+        self._tokens = {entry.content: token for token, entry in added.items()}
+        marks = family.marks if family else ()
+        self._plain = [t for t, entry in added.items() if not entry.special and entry.content not in marks]
 
     def of(self, request: Request) -> "Matcher | None":
         """What the answer must keep to, if anything. Raises InvalidRequestError for what cannot be enforced."""
         if isinstance(request, CompletionRequest):
             return None
-        wanted = request.response_format
-        if isinstance(wanted, JsonSchemaFormat):
-            return self._compiled(wanted.json_schema.definition)
-        if isinstance(wanted, JsonObjectFormat):
-            return self._compiled({"type": "object"})
-        return None
+        schema = _schema(request.response_format)
+        if request.wants_tools and self._family is not None:
+            source = tools.grammar(
+                self._family,
+                request,
+                token_of=self._tokens.get,
+                plain=self._plain,
+                layout=_LAYOUT,
+                answer=schema,
+            )
+            return self._compiled(llguidance.LLMatcher.grammar_from_lark, source, "tools")
+        if schema is None:
+            return None
+        return self._compiled(_from_schema, schema, "response_format")
 
-    def _compiled(self, schema: dict[str, Any]) -> "Matcher":
+    def _compiled(self, compiler: Callable[[Any], str], source: Any, param: str) -> "Matcher":
         try:
-            grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=_LAYOUT)
-            matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
+            matcher = llguidance.LLMatcher(self._matching, compiler(source), log_level=0)
             # Some schemas turn out impossible only at the first token.
             trial = matcher.deep_copy()
             trial.compute_bitmask()
@@ -52,8 +66,18 @@ class Grammars:
             reason = str(exc)
         if reason:
             text = f"The model cannot keep to this schema: {_first_line(reason)}"
-            raise InvalidRequestError(text, param="response_format")
+            raise InvalidRequestError(text, param=param)
         return Matcher(matcher)
+
+
+def _schema(wanted: Any) -> dict[str, Any] | None:
+    if isinstance(wanted, JsonSchemaFormat):
+        return wanted.json_schema.definition
+    return {"type": "object"} if isinstance(wanted, JsonObjectFormat) else None
+
+
+def _from_schema(schema: dict[str, Any]) -> str:
+    return str(llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=_LAYOUT))
 
 
 class Matcher:
