@@ -119,19 +119,24 @@ def _table(each: Table, width: int) -> str:
 
 
 def _formulas(lines: Sequence[Line], width: int) -> str:
-    told = ["How it was found"]
-    for line in lines:
-        if line.formula:
-            told.append(f"{_INDENT}{plain(line.label)}: {shown(line.value)} {_unit(line)}".rstrip())
+    told = []
+    for group, of_group in groupby((line for line in lines if line.formula), key=lambda line: line.group):
+        told += [_INDENT + plain(group)] if group else []
+        indent = _INDENT * 2 if group else _INDENT
+        for line in of_group:
+            told.append(f"{indent}{plain(line.label)}: {shown(line.value)} {_unit(line)}".rstrip())
             told += [
                 wrapped
                 for text in (line.formula, line.numbers)
                 if text
                 for wrapped in textwrap.wrap(
-                    plain(text), width, initial_indent=_INDENT * 2 + "= ", subsequent_indent=_INDENT * 4
+                    plain(text),
+                    width,
+                    initial_indent=f"{indent}{_INDENT}= ",
+                    subsequent_indent=indent + _INDENT * 3,
                 )
             ]
-    return "\n".join(told) if len(told) > 1 else ""
+    return "\n".join(["How it was found", *told]) if told else ""
 
 
 def _assumptions(assumptions: Sequence[Assumption], width: int, *, with_off: bool) -> str:

@@ -15,6 +15,8 @@ def tool(name: str) -> Tool[Any]:
     if name not in NAMES:
         near = difflib.get_close_matches(name, NAMES, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise PlanError(f"There is no planning tool {name[:64]!r}; there are {', '.join(NAMES)}.{hint}", param="tool")
+        raise PlanError(
+            f"There is no planning tool {name[:64]!r}; there are {', '.join(NAMES)}.{hint}", param="tool"
+        )
     found: Tool[Any] = importlib.import_module(f"{__package__}.{name}").TOOL
     return found

@@ -1,6 +1,7 @@
 """The planning tools on the admin listener, over a real ledger."""
 
 import json
+import sys
 from typing import Any
 
 import httpx
@@ -113,6 +114,36 @@ async def test_what_is_wrong_is_named(
 
     error = reply.json()["error"]
     assert (reply.status_code, error["type"], error["param"]) == (status, "invalid_request_error", param)
+
+
+async def test_without_what_draws_the_rest_still_answers(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+    drawn = await post(gateway, "size?format=svg", LLAMA)
+    told = await post(gateway, "size", LLAMA)
+
+    assert (drawn.status_code, drawn.json()["error"]["code"]) == (503, "plots_unavailable")
+    assert told.status_code == 200
+
+
+async def test_a_file_is_sent_as_its_text_or_as_its_json(gateway: RunningGateway) -> None:
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
+        "torch_dtype": "bfloat16", "tie_word_embeddings": False,
+    }  # fmt: skip
+    sizing = {name: value for name, value in LLAMA.items() if name != "model"}
+
+    as_json = (await post(gateway, "size", {**sizing, "config": config})).json()
+    as_text = (await post(gateway, "size", {**sizing, "config": json.dumps(config)})).json()
+    wrong = await post(gateway, "size", {**sizing, "config": 7})
+
+    assert as_json == as_text
+    assert as_json["total_gib"] == pytest.approx(17.224, abs=5e-4)
+    assert {one["name"]: one["value"] for one in as_json["assumptions"]}["config"] == "as sent"
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "config")
 
 
 async def test_a_body_that_is_too_large_is_refused(gateway: RunningGateway) -> None:

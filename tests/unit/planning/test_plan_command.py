@@ -1,6 +1,7 @@
 """`weighbridge plan`, with a tool of no use."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,15 @@ def test_a_diagram_is_written_in_both_forms(tmp_path: Path, capsys: pytest.Captu
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert "must end in .svg or .png" in misused(capsys, "--plot", tmp_path / "a.pdf")
     assert "cannot write" in refused("--plot", tmp_path / "none" / "a.svg")
+
+
+def test_without_what_draws_it_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+    assert "pip install 'weighbridge[plots]'" in refused("--plot", tmp_path / "a.svg")
+    assert not (tmp_path / "a.svg").exists()
 
 
 def test_a_saved_answer_can_be_compared_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

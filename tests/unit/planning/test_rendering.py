@@ -169,7 +169,7 @@ def test_formulas_are_told_on_request() -> None:
     text = as_text(answer(boxes=4), explain=True)
     told = as_record(answer(boxes=4), explain=True)
 
-    assert "  total: 4.40 USD\n    = boxes x price\n    = 4 x 1.10 = 4.40\n" in text
+    assert "\n  Money\n    total: 4.40 USD\n      = boxes x price\n      = 4 x 1.10 = 4.40\n" in text
     assert told["formulas"] == [
         {"key": "total_usd", "formula": "boxes x price", "numbers": "4 x 1.10 = 4.40"}
     ]
