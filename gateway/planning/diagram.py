@@ -168,27 +168,31 @@ def _legend(figure: "Figure", axes: "Axes", plot: Plot) -> None:
 
 
 def _marks(figure: "Figure", axes: "Axes", plot: Plot) -> None:
-    """Each label is put at the first of its places where it covers no earlier one."""
+    """Each label is put at the first of its places that is free, or at least free of other labels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    taken: list[Any] = []
     canvas: Any = FigureCanvasAgg(figure)
     renderer = canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
+    curves = [line.get_transform().transform_path(line.get_path()) for line in axes.lines[: len(plot.series)]]
+    taken: list[Any] = []
     for mark in plot.marks:
-        label = None
+        free_of_labels: list[dict[str, Any]] = []
         for place in _places(mark):
-            if label is not None:
-                label.remove()
             label = _label(axes, mark, place)
             box = label.get_window_extent(renderer).padded(2)
-            inside = (
+            label.remove()
+            is_inside = (
                 frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 + 8
             )
-            if inside and not any(box.overlaps(other) for other in taken):
+            if not is_inside or any(box.overlaps(other) for other in taken):
+                continue
+            free_of_labels.append(place)
+            if not any(curve.intersects_bbox(box, filled=False) for curve in curves):
+                free_of_labels.insert(0, place)
                 break
-        if label is not None:
-            taken.append(label.get_window_extent(renderer).padded(2))
+        best = (free_of_labels or _places(mark))[0]
+        taken.append(_label(axes, mark, best).get_window_extent(renderer).padded(2))
 
 
 def _draw_mark(axes: "Axes", mark: Mark) -> None:
