@@ -1,14 +1,14 @@
 """Inputs as a person types them and as an app sends them."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.planning.contract import PlanError
-from gateway.planning.reading import from_json, from_text, inputs_of
+from gateway.planning.contract import Inputs, PlanError, asked
+from gateway.planning.reading import from_json, from_text
 from tests.fixtures.planning import Boxes, flag
 
 
@@ -106,11 +106,15 @@ def test_what_an_app_sends_wrong_is_named_too(given: dict[str, Any], message: st
     assert refused.value.param == next(iter(given))
 
 
-def test_a_bound_is_the_decimal_that_was_written() -> None:
-    [each] = [one for one in inputs_of(Boxes) if one.name == "util"]
+class Shares(Inputs, frozen=True):
+    share: Annotated[Decimal, asked("of it", ge=0.1, le=0.3)] = Decimal("0.2")
 
-    assert each.bounds == {"gt": 0, "le": 1}
-    assert sent(util=1).util == 1.0
+
+def test_a_bound_is_the_decimal_that_was_written() -> None:
+    """As a float 0.1 is a little more, and 0.3 a little less."""
+    ends = [from_text(Shares, {"share": end}, flag).share for end in ("0.1", "0.3")]
+
+    assert ends == [Decimal("0.1"), Decimal("0.3")]
 
 
 @given(st.decimals(min_value=0, max_value=10**17, places=6))
