@@ -120,7 +120,8 @@ def _correlation(days: Sequence[int], residuals: Sequence[float]) -> float:
 
 
 def dot(a: Sequence[float], b: Sequence[float]) -> float:
-    return sum(map(mul, a, b))
+    found: float = sum(map(mul, a, b))
+    return found
 
 
 def _inverse(matrix: list[list[float]]) -> list[list[float]]:

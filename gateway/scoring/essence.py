@@ -34,7 +34,7 @@ _SUPERLATIVE = (
 )
 _GRADE = r"(?:hard|difficult|complex|complicated|challenging|expert|tough|demanding|easy|simple|trivial)"
 _MODELS = "model llm gpt claude gemini"
-_GRADES = "hard difficult complex complicat challeng expert tough demanding easy simple trivial"
+_GRADES = "hard difficult compl challeng expert tough demanding easy simple trivial"
 # Each pattern with words of which one is in all that it matches: most texts have none, and are never searched.
 _TO_THE_ROUTER = tuple(
     (tuple(hints), re.compile(pattern))
@@ -46,7 +46,7 @@ _TO_THE_ROUTER = tuple(
         (("use the", "use your"), rf"\buse (?:the|your) {_SUPERLATIVE}(?: one| available| possible)"),
         (("model",), r"\b(?:small|cheap|weak|tiny)(?:er)? models?\b"),
         (
-            ("route ", "router", "routing rules"),
+            ("rout",),
             r"\broute (?:me|this|it|my|the)\b[^.!?\n]{0,40}\b(?:models?|tier|opus)\b|\brouting rules\b|\b(?:ignore the router|router:)",
         ),
         (
@@ -59,7 +59,7 @@ _TO_THE_ROUTER = tuple(
         ),
         (("level",), r"\b(?:ph\.?d|expert)[ -]level\b"),
         (
-            ("complexity", "difficulty", "size", "model", "tier"),
+            ("compl", "difficult", "size", "model", "tier"),
             r"\b(?:complexity|difficulty)[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?:[01]\b|hard|easy|expert|high|low|max)|\b(?:size|model|tier)[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?:large|small|hard|easy|expert|high|low|max)",
         ),
         (("step",), r"\b(?:think|reason)\b[^.!?\n]{0,20}\bstep[- ]by[- ]step\b"),

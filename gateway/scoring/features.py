@@ -103,21 +103,21 @@ def assembled(texts: Sequence[str], rows: Sequence[Row], encode: Encode) -> Inpu
     tokens = [_tokens(text, encode) for text in texts]
     every = np.frombuffer(b"".join(tokens), np.int32)
     lengths = [len(those) // every.itemsize for those in tokens]
-    # A dict numbers a few hundred tokens in a third of the time that it takes to sort them.
-    numbers: dict[int, int] = {}
-    place = [numbers.setdefault(token, len(numbers)) for token in every.tolist()]
-    n = len(numbers) or 1
-    ids = np.fromiter(numbers, np.int32, len(numbers)) if numbers else np.zeros(1, np.int32)
+    ids, place = _numbered(every)
+    n = len(ids)
     starts = [0, *accumulate(lengths)]
-    cells = np.array(place, np.intp)
+    cells = place.copy()
     for text, start in enumerate(starts[1:-1], 1):
         cells[start : starts[text + 1]] += text * n
     of_texts = np.bincount(cells, minlength=len(texts) * n).reshape(len(texts), n)
-    first = [
-        at * n + number
-        for at, row in enumerate(rows)
-        for number in place[starts[row.opens] : min(starts[row.opens] + _OPENING, starts[row.opens + 1])]
-    ]
+    openings: dict[int, list[int]] = {}
+    first: list[int] = []
+    for at, row in enumerate(rows):
+        found = openings.get(row.opens)
+        if found is None:
+            start = starts[row.opens]
+            found = openings[row.opens] = place[start : min(start + _OPENING, starts[row.opens + 1])].tolist()
+        first += [at * n + number for number in found]
     opening = np.bincount(np.array(first, np.intp), minlength=len(rows) * n).reshape(len(rows), n)
     shares = np.array([row.shares for row in rows], np.float32)
     return Inputs(
@@ -126,6 +126,20 @@ def assembled(texts: Sequence[str], rows: Sequence[Row], encode: Encode) -> Inpu
         opening=opening.astype(np.float32),
         structure=np.array([row.structure for row in rows], np.float32),
     )
+
+
+def _numbered(tokens: Ints) -> tuple[Ints, npt.NDArray[np.intp]]:
+    """The different tokens, and for each token the place of its like among them: what `np.unique` does, in half its time."""
+    if not tokens.size:
+        return np.zeros(1, np.int32), np.zeros(0, np.intp)
+    order = tokens.argsort()
+    ordered = tokens[order]
+    is_new = np.empty(len(tokens), np.bool_)
+    is_new[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
+    place = np.empty(len(tokens), np.intp)
+    place[order] = is_new.cumsum() - 1
+    return ordered[is_new], place
 
 
 def context_of(prompt: Prompt) -> list[tuple[str, float]]:

@@ -10,6 +10,7 @@ finds texts that pass (figures in bench/results).
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import accumulate, combinations, islice, pairwise
 from typing import NamedTuple
 
@@ -80,12 +81,21 @@ def runs(of_text: Sequence[str]) -> tuple[Run, ...]:
     """All runs of parts, but the whole, that are requests by themselves."""
     if len(of_text) == 1:
         return ()
-    requests = [0, *accumulate(map(_is_request, of_text))]
     ends = [0, *accumulate(map(len, of_text))]
     return tuple(
-        Run(start, stop, (ELSEWHERE if start else FROM_START) * (1 - (ends[stop] - ends[start]) / ends[-1]))
-        for start, stop in combinations(range(len(ends)), 2)
-        if requests[stop] > requests[start] and stop - start < len(of_text)
+        Run(start, stop, factor * (1 - (ends[stop] - ends[start]) / ends[-1]))
+        for start, stop, factor in _places(tuple(map(_is_request, of_text)))
+    )
+
+
+@cache
+def _places(is_request: tuple[bool, ...]) -> tuple[tuple[int, int, float], ...]:
+    """Where runs begin and end, and the room for each share that they leave out. There are at most four parts."""
+    parts = len(is_request)
+    return tuple(
+        (start, stop, ELSEWHERE if start else FROM_START)
+        for start, stop in combinations(range(parts + 1), 2)
+        if stop - start < parts and any(is_request[start:stop])
     )
 
 
