@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fixtures.obliging_upstream",
     "tests.fixtures.worker",
     "tests.fixtures.tiny_model",
+    "tests.fixtures.smollm2",
     "tests.fixtures.gateway",
     "tests.fixtures.cascading",
     "tests.fixtures.processes",

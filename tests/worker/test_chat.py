@@ -58,7 +58,15 @@ class Client:
 
 
 @pytest.fixture
-async def client(worker: Worker) -> AsyncIterator[Client]:
+async def client(any_worker: Worker) -> AsyncIterator[Client]:
+    client = Client(any_worker)
+    async with client.http:
+        yield client
+
+
+@pytest.fixture
+async def speaker(worker: Worker) -> AsyncIterator[Client]:
+    """Of a model that knows something."""
     client = Client(worker)
     async with client.http:
         yield client
@@ -69,8 +77,8 @@ def text_of(events: list[dict[str, Any]], choice: int = 0) -> str:
     return "".join(part["delta"].get("content", "") for part in deltas)
 
 
-async def test_a_greedy_answer_knows_the_capital_of_france(client: Client) -> None:
-    reply = await client.whole()
+async def test_a_greedy_answer_knows_the_capital_of_france(speaker: Client) -> None:
+    reply = await speaker.whole()
 
     assert "Paris" in reply["choices"][0]["message"]["content"]
     assert reply["choices"][0]["finish_reason"] == "stop"
@@ -207,8 +215,8 @@ async def test_a_prompt_that_is_too_long_is_refused_before_any_work(client: Clie
     assert await client.metric("engine_prompt_tokens_total") == before
 
 
-async def test_the_model_card_tells_window_and_quantisation(client: Client) -> None:
-    models = (await client.http.get("/v1/models")).json()["data"]
+async def test_the_model_card_tells_window_and_quantisation(speaker: Client) -> None:
+    models = (await speaker.http.get("/v1/models")).json()["data"]
 
     assert [model["id"] for model in models] == ["small", "medium"]
     assert {model["quantisation"] for model in models} == {"Q4_1"}

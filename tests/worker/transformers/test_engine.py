@@ -11,7 +11,9 @@ import torch
 import transformers
 
 from tests.fixtures.tiny_model import END, Asker, running_engine
-from workers.errors import EngineError, InvalidRequestError
+from workers.engines.transformers_engine.engine import Options, TransformersEngine
+from workers.errors import ConfigError, EngineError, InvalidRequestError
+from workers.models import ModelFile
 
 NEVER_ENDS = {"logit_bias": {str(END): -100}}
 PROMPTS = ["The weight of a letter", "Numbers: 0 1 2", "winter", "über den großen", "signs: , . ; " * 12]
@@ -58,6 +60,12 @@ def sharing(tiny_folder: Path) -> Iterator[Asker]:
 def scarce(tiny_folder: Path) -> Iterator[Asker]:
     """Has room for two whole windows, and takes eight requests."""
     with running_engine(tiny_folder, kv_gib=34 * 32 * 2 * 2 * 2 * 16 * 4 / 2**30) as asker:
+        yield asker
+
+
+@pytest.fixture(scope="module")
+def many(tiny_folder: Path) -> Iterator[Asker]:
+    with running_engine(tiny_folder, slots=32) as asker:
         yield asker
 
 
@@ -231,3 +239,105 @@ async def test_a_loop_that_dies_fails_who_waits_and_whoever_comes(mortal: Asker)
         await mortal.ask()
     with pytest.raises(EngineError):
         await mortal.engine.stats()
+
+
+async def test_the_same_seed_gives_the_same_text_in_any_company(tiny: Asker) -> None:
+    body: dict[str, Any] = {
+        "prompt": "The weight",
+        "temperature": 1,
+        "top_p": 0.95,
+        "max_tokens": 20,
+        **NEVER_ENDS,
+    }
+
+    alone = await tiny.ask(seed=11, **body)
+    crowd = await asyncio.gather(
+        tiny.ask(seed=11, **body), *(tiny.ask(prompt="winter " * n, max_tokens=25) for n in range(1, 7))
+    )
+    two = await tiny.ask(seed=11, n=2, **body)
+    other = await tiny.ask(seed=12, **body)
+
+    assert crowd[0].text == alone.text == two.texts[0]
+    assert two.texts[1] != alone.text
+    assert other.text != alone.text
+
+
+async def test_without_a_seed_every_answer_is_another(tiny: Asker) -> None:
+    replies = [await tiny.ask(prompt="The weight", max_tokens=12, **NEVER_ENDS) for _ in range(3)]
+
+    assert len({reply.text for reply in replies}) == 3
+
+
+async def test_logprobs_are_the_models_own_whatever_was_done_to_pick_the_token(
+    tiny: Asker, reference: Reference
+) -> None:
+    reply = await tiny.ask(prompt="The weight", max_tokens=1, logprobs=3, logit_bias={"40": 100})
+
+    expected = reference.logprobs("The weight")
+    told = reply.logprobs[0]
+    values, tokens = expected.topk(3)
+    assert told["logprob"] == pytest.approx(float(expected[40]), abs=1e-4)
+    assert [top["logprob"] for top in told["top_logprobs"]] == pytest.approx(values.tolist(), abs=1e-4)
+    assert told["bytes"] == list(tiny.engine._loaded().vocabulary.bytes_of(40))
+    assert [top["bytes"] for top in told["top_logprobs"]] == [
+        list(tiny.engine._loaded().vocabulary.name_of(token)) for token in tokens.tolist()
+    ]
+
+
+async def test_a_stop_string_ends_the_answer_and_gives_its_place_back(tiny: Asker) -> None:
+    whole = await tiny.ask(prompt="winter", temperature=0, max_tokens=30, **NEVER_ENDS)
+    stop = whole.text[9:12]
+
+    reply = await tiny.ask(prompt="winter", temperature=0, max_tokens=30, stop=stop, logprobs=0, **NEVER_ENDS)
+
+    assert (reply.text, reply.end) == (whole.text[: whole.text.index(stop)], "stop")
+    assert reply.tokens < 30
+    assert "".join(entry["token"] for entry in reply.logprobs).startswith(reply.text)
+    assert await tiny.blocks_used() == 0
+
+
+async def test_thirty_two_streams_all_begin_before_one_ends(many: Asker) -> None:
+    begun, ended_at = set(), []
+
+    async def stream(index: int) -> None:
+        async for _ in many.engine.generate(
+            many.job(prompt=f"Numbers: {index}", max_tokens=40, **NEVER_ENDS)
+        ):
+            begun.add(index)
+        ended_at.append(len(begun))
+
+    await asyncio.gather(*(stream(index) for index in range(32)))
+
+    assert ended_at[0] == 32
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"kv_gib": 1e-5}, "give at least 0.000"),
+        ({"slots": 10**9}, "it does not fit"),
+        ({"precision": "nf4"}, "needs bitsandbytes"),
+        ({"device": "cuda"}, "there is no GPU"),
+        ({"attention": "flash"}, "needs a GPU"),
+    ],
+)
+async def test_what_cannot_be_loaded_says_why_with_numbers(
+    tiny_folder: Path, options: dict[str, Any], says: str
+) -> None:
+    chosen = Options(**{"slots": 2, "context": 512, "threads": 1} | options)
+    engine = TransformersEngine(ModelFile("tiny", tiny_folder), chosen, seeds=random.Random(7))
+
+    with pytest.raises(ConfigError, match=says):
+        await engine.start()
+    await engine.stop()
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", "bfloat16"), ("int8", "float32")])
+def test_a_smaller_precision_answers_and_is_on_the_card(
+    tiny_folder: Path, precision: str, dtype: str
+) -> None:
+    with running_engine(tiny_folder, precision=precision) as asker:
+        reply = asyncio.run(asker.ask(max_tokens=5, **NEVER_ENDS))
+
+        assert reply.tokens == 5
+        assert asker.engine.card.dtype == dtype

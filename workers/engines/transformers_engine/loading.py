@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,7 +168,10 @@ def _model(transformers: Any, folder: Path, precision: str, device: str, attenti
         folder, local_files_only=True, attn_implementation=attention, **options
     ).eval()
     if is_dynamic:
-        model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+        with warnings.catch_warnings():
+            # It is to leave torch one day, for a package that is six times slower on a CPU so far.
+            warnings.simplefilter("ignore")
+            model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
     return model
 
 
