@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from gateway.planning.architecture import Architecture
-from gateway.planning.gpus import gpu
-from gateway.planning.memory import Serving, fit
-from gateway.planning.models import model
-from gateway.planning.performance import Efficiency, decode_step, prefill_time, speed
+from gateway.planning.sizing.architecture import Architecture
+from gateway.planning.sizing.gpus import gpu
+from gateway.planning.sizing.memory import Serving, fit
+from gateway.planning.sizing.models import model
+from gateway.planning.sizing.performance import Efficiency, decode_step, prefill_time, speed
 
 LIMITS = Path(__file__).parent / "limits.csv"
 GRID = (2000, 4000, 8000, 16000, 32000, 64000, 128000)

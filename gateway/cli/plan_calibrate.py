@@ -14,13 +14,13 @@ import msgspec
 from gateway.cli.plan_measuring import Endpoint
 from gateway.clock import Clock
 from gateway.errors import ConfigError
-from gateway.planning.architecture import Precision
-from gateway.planning.calibration import Calibration
 from gateway.planning.contract import PlanError
-from gateway.planning.gpus import gpu
-from gateway.planning.memory import Serving
-from gateway.planning.models import Model, from_config, model
-from gateway.planning.performance import Efficiency, Measured, calibrated
+from gateway.planning.sizing.architecture import Precision
+from gateway.planning.sizing.calibration import Calibration
+from gateway.planning.sizing.gpus import gpu
+from gateway.planning.sizing.memory import Serving
+from gateway.planning.sizing.models import Model, from_config, model
+from gateway.planning.sizing.performance import Efficiency, Measured, calibrated
 
 _DESCRIPTION = """\
 Measure a running model server, for the speeds of `size --perf`. It must be idle: 10 requests are sent one after

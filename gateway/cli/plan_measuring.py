@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.clock import Clock
 from gateway.errors import ConfigError
-from gateway.planning.performance import Measured
+from gateway.planning.sizing.performance import Measured
 from gateway.planning.units import Seconds, TokensPerSecond
 
 _SHORT, _LONG, _DECODE = 64, 1024, 128

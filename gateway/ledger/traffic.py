@@ -14,7 +14,7 @@ from gateway.ledger.period import PeriodError, moment
 from gateway.ledger.price_book import PriceBook, UnknownPriceError
 from gateway.ledger.schema import entries
 from gateway.planning.contract import PlanError
-from gateway.planning.prices import api_prices
+from gateway.planning.cost.prices import api_prices
 from gateway.planning.traffic import Hour, Traffic
 from gateway.planning.units import Money
 from gateway.values import PASSED_OVER, Price

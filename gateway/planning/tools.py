@@ -6,8 +6,16 @@ from typing import Any
 
 from gateway.planning.contract import PlanError, Tool
 
-NAMES = ("size", "tco", "breakeven", "roi", "finetune", "forecast")
-"""Each is a module of this package with a `TOOL`, in the order in which people meet them."""
+_MODULES = {
+    "size": "sizing.size",
+    "tco": "cost.tco",
+    "breakeven": "payoff.breakeven",
+    "roi": "payoff.roi",
+    "finetune": "tuning.finetune",
+    "forecast": "forecasting.forecast",
+}
+"""Of this package, each with a `TOOL`, in the order in which people meet them."""
+NAMES = tuple(_MODULES)
 
 
 def tool(name: str) -> Tool[Any]:
@@ -18,5 +26,5 @@ def tool(name: str) -> Tool[Any]:
         raise PlanError(
             f"There is no planning tool {name[:64]!r}; there are {', '.join(NAMES)}.{hint}", param="tool"
         )
-    found: Tool[Any] = importlib.import_module(f"{__package__}.{name}").TOOL
+    found: Tool[Any] = importlib.import_module(f"{__package__}.{_MODULES[name]}").TOOL
     return found

@@ -93,7 +93,11 @@ def test_every_code_that_the_gateway_answers_with_is_explained(request: pytest.F
 
     explained = {refusal.code for refusals in REFUSALS.values() for refusal in refusals}
 
-    assert used - explained == {"already_exists", "plots_unavailable", "scorer_unavailable"}  # only admins meet them
+    assert used - explained == {
+        "already_exists",
+        "plots_unavailable",
+        "scorer_unavailable",
+    }  # only admins meet them
 
 
 async def test_the_page_shows_every_operation_and_code_under_the_readers_own_address(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.planning.breakeven import TOOL, plan
-from gateway.planning.breakeven_inputs import BreakevenInputs
 from gateway.planning.contract import NEVER, Context, PlanError
+from gateway.planning.payoff.breakeven import TOOL, plan
+from gateway.planning.payoff.breakeven_inputs import BreakevenInputs
 from gateway.planning.reading import from_text
 
 TODAY = Context(today="2026-11-21")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.planning.breakeven import plan
-from gateway.planning.breakeven_inputs import BreakevenInputs
 from gateway.planning.contract import NEVER, Context, PlanError
+from gateway.planning.payoff.breakeven import plan
+from gateway.planning.payoff.breakeven_inputs import BreakevenInputs
 from gateway.planning.traffic import Hour, Traffic
 
 HOUR_MS = 3_600_000

@@ -10,11 +10,11 @@ import pytest
 from gateway.cli import plan, plan_calibrate
 from gateway.clock import ManualClock
 from gateway.errors import ConfigError
-from gateway.planning.calibration import read_calibration
-from gateway.planning.gpus import gpu
-from gateway.planning.memory import Serving
-from gateway.planning.models import model
-from gateway.planning.performance import Measured, calibrated
+from gateway.planning.sizing.calibration import read_calibration
+from gateway.planning.sizing.gpus import gpu
+from gateway.planning.sizing.memory import Serving
+from gateway.planning.sizing.models import model
+from gateway.planning.sizing.performance import Measured, calibrated
 from gateway.planning.units import Seconds, TokensPerSecond
 from tests.fixtures.planning import NOW_MS
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.planning import costs
+from gateway.planning.cost import costs
 from gateway.planning.units import (
     Bytes,
     Hours,

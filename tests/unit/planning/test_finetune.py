@@ -6,14 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.planning import models
 from gateway.planning.answering import answered
 from gateway.planning.contract import Context, PlanError
-from gateway.planning.finetune import TOOL
-from gateway.planning.finetune_case import FinetuneInputs, tokens_per_byte
-from gateway.planning.gpus import gpu
 from gateway.planning.reading import from_text
-from gateway.planning.training import Training, adapter_parameters, cost_of, fewest_gpus, memory_of, work_of
+from gateway.planning.sizing import models
+from gateway.planning.sizing.gpus import gpu
+from gateway.planning.tuning.finetune import TOOL
+from gateway.planning.tuning.finetune_case import FinetuneInputs, tokens_per_byte
+from gateway.planning.tuning.training import (
+    Training,
+    adapter_parameters,
+    cost_of,
+    fewest_gpus,
+    memory_of,
+    work_of,
+)
 from gateway.planning.units import Bytes, FlopsPerSecond, Money, Tokens, in_cents
 
 GLM = models.model("glm-4-9b").architecture

@@ -18,8 +18,8 @@ from gateway.ledger.store import SqlLedger
 from gateway.ledger.traffic import TrafficReader
 from gateway.planning.answering import answered, ledger_question
 from gateway.planning.contract import Context, PlanError
-from gateway.planning.daily import days_of, from_file, from_traffic, zone
-from gateway.planning.forecast import TOOL, ForecastInputs
+from gateway.planning.forecasting.daily import days_of, from_file, from_traffic, zone
+from gateway.planning.forecasting.forecast import TOOL, ForecastInputs
 from gateway.planning.reading import from_text
 from gateway.planning.traffic import Hour, Traffic
 from tests.fixtures.ledger import NOV_21, entry

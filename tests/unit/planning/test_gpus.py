@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.planning.contract import PlanError
-from gateway.planning.gpus import _names, _plain, _rows, gpu, gpus
+from gateway.planning.sizing.gpus import _names, _plain, _rows, gpu, gpus
 from gateway.planning.units import BytesPerSecond, FlopsPerSecond, Kilowatts, Money
 
 

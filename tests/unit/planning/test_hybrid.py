@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.planning.hybrid import cheapest, paying_hours
+from gateway.planning.cost.hybrid import cheapest, paying_hours
 from gateway.planning.units import Hours, Money
 
 DAYS = 365 / 12

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.planning.linear import Design
-from gateway.planning.student import below, half_width, incomplete_beta
+from gateway.planning.forecasting.linear import Design
+from gateway.planning.forecasting.student import below, half_width, incomplete_beta
 
 NOISY = [
     196.93, 207.64, 200.29, 200.72, 194.84, 144.94, 162.34, 215.59, 224.44, 216.49, 219.74, 218.72, 138.01, 169.76,

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.planning.architecture import BITS
 from gateway.planning.contract import PlanError
-from gateway.planning.models import from_config, model, models, rule_of_thumb
+from gateway.planning.sizing.architecture import BITS
+from gateway.planning.sizing.models import from_config, model, models, rule_of_thumb
 from gateway.planning.units import Bytes
 
 LLAMA = {
@@ -123,7 +123,7 @@ def test_a_model_is_found_by_its_name_in_any_case_and_by_its_id(name):
 
 
 def test_no_two_models_share_a_name():
-    from gateway.planning.models import _entries, _plain
+    from gateway.planning.sizing.models import _entries, _plain
 
     names = [name for entry in _entries() for name in {_plain(each) for each in (entry.name, *entry.aliases)}]
 

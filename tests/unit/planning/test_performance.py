@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.planning.answering import answered
-from gateway.planning.calibration import Calibration, read_calibration
 from gateway.planning.contract import Context, PlanError
-from gateway.planning.gpus import gpu, gpus
-from gateway.planning.memory import Serving
-from gateway.planning.models import model, models
-from gateway.planning.performance import (
+from gateway.planning.rendering import record
+from gateway.planning.sizing.calibration import Calibration, read_calibration
+from gateway.planning.sizing.gpus import gpu, gpus
+from gateway.planning.sizing.memory import Serving
+from gateway.planning.sizing.models import model, models
+from gateway.planning.sizing.performance import (
     Efficiency,
     Measured,
     bytes_per_step,
@@ -21,8 +22,7 @@ from gateway.planning.performance import (
     prefill_time,
     speed,
 )
-from gateway.planning.rendering import record
-from gateway.planning.size import TOOL, SizeInputs
+from gateway.planning.sizing.size import TOOL, SizeInputs
 from gateway.planning.units import Seconds, TokensPerSecond
 from tests.fixtures.planning import TODAY
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.planning import hybrid, replicas
-from gateway.planning.replicas import Busy
+from gateway.planning.cost import hybrid
+from gateway.planning.payoff import replicas
+from gateway.planning.payoff.replicas import Busy
 from gateway.planning.traffic import Hour, Traffic
 from gateway.planning.units import DAYS_PER_MONTH, HOURS_PER_MONTH, Hours, Money, TokensPerSecond
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.planning import payback
 from gateway.planning.contract import NEVER, Context, PlanError
-from gateway.planning.roi import RoiInputs, plan, returned
+from gateway.planning.payoff import payback
+from gateway.planning.payoff.roi import RoiInputs, plan, returned
 from gateway.planning.traffic import Hour, Traffic
 from gateway.planning.units import Money
 from gateway.values import NanoUSD

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.planning.seasonal import LAST_WEEK, Smoothing, Weights, chosen, fitted_weights
-from gateway.planning.student import half_width
+from gateway.planning.forecasting.seasonal import LAST_WEEK, Smoothing, Weights, chosen, fitted_weights
+from gateway.planning.forecasting.student import half_width
 
 HOLT = Weights(level=0.3, slope=0.05, season=0.2, damping=0.9)
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from gateway.planning.answering import answered
 from gateway.planning.contract import Context, PlanError
-from gateway.planning.gpus import gpu, gpus
-from gateway.planning.memory import (
+from gateway.planning.rendering import record
+from gateway.planning.sizing.gpus import gpu, gpus
+from gateway.planning.sizing.memory import (
     Serving,
     fit,
     limit_of,
@@ -19,9 +20,8 @@ from gateway.planning.memory import (
     required_fit,
     smallest_fit,
 )
-from gateway.planning.models import model, models
-from gateway.planning.rendering import record
-from gateway.planning.size import TOOL, SizeInputs
+from gateway.planning.sizing.models import model, models
+from gateway.planning.sizing.size import TOOL, SizeInputs
 from gateway.planning.units import Bytes
 from tests.fixtures.planning import TODAY
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from gateway.planning.answering import answered
 from gateway.planning.contract import Context, PlanError
-from gateway.planning.load import SHAPES, load
+from gateway.planning.cost.load import SHAPES, load
+from gateway.planning.cost.tco import TOOL, preset, scenarios
+from gateway.planning.cost.tco_inputs import TcoInputs
 from gateway.planning.reading import from_text
 from gateway.planning.rendering import as_json, as_text
-from gateway.planning.tco import TOOL, preset, scenarios
-from gateway.planning.tco_inputs import TcoInputs
 from gateway.planning.units import TokensPerSecond
 
 TODAY = Context(today="2026-11-21")
