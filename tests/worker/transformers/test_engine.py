@@ -13,7 +13,9 @@ import transformers
 from tests.fixtures.tiny_model import END, Asker, running_engine
 from workers.engines.transformers_engine.engine import Options, TransformersEngine
 from workers.errors import ConfigError, EngineError, InvalidRequestError
+from workers.health import Canary
 from workers.models import ModelFile
+from workers.slots import Slots
 
 NEVER_ENDS = {"logit_bias": {str(END): -100}}
 PROMPTS = ["The weight of a letter", "Numbers: 0 1 2", "winter", "über den großen", "signs: , . ; " * 12]
@@ -225,7 +227,8 @@ async def test_answers_that_outgrow_the_memory_wait_their_turn_and_lose_nothing(
     assert await scarce.blocks_used() == 0
 
 
-@pytest.mark.fault("M7")
+@pytest.mark.fault("S19")
+@pytest.mark.fault("S20")
 async def test_a_loop_that_dies_fails_who_waits_and_whoever_comes(mortal: Asker) -> None:
     answer = mortal.engine.generate(mortal.job(max_tokens=400, **NEVER_ENDS))
     await anext(answer)
@@ -239,6 +242,9 @@ async def test_a_loop_that_dies_fails_who_waits_and_whoever_comes(mortal: Asker)
         await mortal.ask()
     with pytest.raises(EngineError):
         await mortal.engine.stats()
+    canary = Canary(mortal.engine, Slots(8, max_waiting=1, max_wait_s=1), now_s=lambda: 0.0)
+    await canary.check()
+    assert not canary.is_well
 
 
 async def test_the_same_seed_gives_the_same_text_in_any_company(tiny: Asker) -> None:

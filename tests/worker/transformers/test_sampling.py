@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from workers.engines.transformers_engine.row import Row, Sampling
-from workers.engines.transformers_engine.sampling import RANKED_FIRST, draw, penalise
+from workers.engines.transformers_engine.sampling import RANKED, draw, penalise
 
 GREEDY = Sampling(temperature=0)
 
@@ -74,7 +74,7 @@ def test_a_row_is_drawn_the_same_in_any_company() -> None:
     "sampling", [Sampling(top_p=0.95), Sampling(top_k=900), Sampling(top_k=900, top_p=0.9)]
 )
 def test_a_flat_distribution_is_drawn_from_beyond_the_first_tokens_too(sampling: Sampling) -> None:
-    size = 4 * RANKED_FIRST
+    size = 4 * RANKED[0]
     probabilities = [1.0 + index / size for index in range(size)]
     whole = sorted(range(size), key=lambda index: -probabilities[index])[: sampling.top_k or size]
     mass = sum(probabilities[index] for index in whole) * sampling.top_p

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from workers.engines.transformers_engine.grammar import Grammars, Matcher
     from workers.engines.transformers_engine.loop import Loop
 
-DEFAULT_BATCH = {"cpu": 256, "cuda": 2048}
+DEFAULT_BATCH = {"cpu": 256, "cuda": 512}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

@@ -147,6 +147,8 @@ def load(folder: Path, *, precision: str, device: str, attention: str) -> Loaded
         raise ConfigError(f"--model {folder}: transformers cannot load it: {_line(exc)}") from exc
     if not tokenizer.is_fast:
         raise ConfigError(f"--model {folder}: it has no tokenizer.json")
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     parameters = count_parameters(folder) or int(model.num_parameters())
     dtype = computes_in(precision, device)
     return Loaded(model, tokenizer, precision, dtype, parameters, _end_tokens(model, tokenizer))

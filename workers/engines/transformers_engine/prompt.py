@@ -51,12 +51,16 @@ class Prompts:
 
     def _text(self, prompt: Any) -> list[int]:
         if isinstance(prompt, str):
-            tokens: list[int] = self._tokenizer(prompt)["input_ids"]
-            return tokens or [self._begin()]
+            return self._encoded(prompt, adds_special=True)
         if max(prompt) >= self._vocabulary:
             text = f"There is no token {max(prompt)}: the vocabulary has {self._vocabulary}."
             raise InvalidRequestError(text, param="prompt")
         return list(prompt)
+
+    def _encoded(self, text: str, *, adds_special: bool) -> list[int]:
+        # Not through the tokenizer itself, which sets itself up anew for each call and so bears only one thread.
+        encoding = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=adds_special)
+        return encoding.ids or [self._begin()]
 
     def _begin(self) -> int:
         """Something to go on from, where the text is empty."""
@@ -80,8 +84,7 @@ class Prompts:
                 f"The model's chat template refuses this: {reason}", param="messages"
             ) from exc
         # The template has written the beginning of the text already.
-        tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return tokens or [self._begin()]
+        return self._encoded(text, adds_special=False)
 
     def _message(self, message: Message, index: int) -> dict[str, Any]:
         if message.content is None and not message.tool_calls:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from workers.engines.transformers_engine.row import Row, Sampling
 
-RANKED_FIRST = 256
-"""How many of the likeliest tokens are sorted at first. The whole vocabulary is, where these have too little mass."""
+RANKED = (256, 8192)
+"""How many of the likeliest tokens are sorted at first, and where these have too little mass; then it is all of them.
+On one core a row of 128,256 takes 1.3 ms with the first, 18 ms with all."""
 
 
 def penalise(logits: Tensor, rows: Sequence[Row]) -> None:
@@ -93,15 +94,17 @@ def _pick_unranked(probabilities: Tensor, rows: Sequence[Sampling], aims: Tensor
 
 
 def _pick_ranked(probabilities: Tensor, rows: Sequence[Sampling], aims: Tensor) -> Tensor:
-    width = min(RANKED_FIRST, probabilities.shape[-1])
-    values, ids = probabilities.topk(width)
-    weights, is_open = _filtered(values, rows, size=probabilities.shape[-1])
-    tokens = ids.gather(-1, _invert(weights, aims)).squeeze(-1)
-    rest = is_open.nonzero().squeeze(-1).tolist()
-    if rest:
-        values, ids = probabilities[rest].sort(dim=-1, descending=True)
-        weights, _ = _filtered(values, [rows[place] for place in rest], size=probabilities.shape[-1])
-        tokens[rest] = ids.gather(-1, _invert(weights, aims[rest])).squeeze(-1)
+    size = probabilities.shape[-1]
+    tokens = torch.zeros(len(rows), dtype=torch.long, device=probabilities.device)
+    left = list(range(len(rows)))
+    for width in (*(width for width in RANKED if width < size), size):
+        part = probabilities if len(left) == len(rows) else probabilities[left]
+        values, ids = part.topk(width) if width < size else part.sort(dim=-1, descending=True)
+        weights, is_open = _filtered(values, [rows[place] for place in left], size=size)
+        tokens[left] = ids.gather(-1, _invert(weights, aims[left])).squeeze(-1)
+        left = [place for place, is_so in zip(left, is_open.tolist(), strict=True) if is_so]
+        if not left:
+            break
     return tokens
 
 
