@@ -91,9 +91,12 @@ def _headline(case: Case, rent: Rent, months: float, parity: Parity) -> str:
     server = f"An own server of {case.inputs.server_gpus} x {case.inputs.gpu}"
     if math.isinf(months):
         against_rent = f"{server} never pays against {rent.label}"
+    elif too_long := _why_too_long(case, months):
+        against_rent = (
+            f"{server} never pays against the same {rent.label}: it would {payback.told(months)}, and {too_long}"
+        )
     else:
-        late = f", but {too_long}" if (too_long := _why_too_long(case, months)) else ""
-        against_rent = f"{server} has paid for itself {payback.told(months)} of the same {rent.label}{late}"
+        against_rent = f"{server} has paid for itself {payback.told(months)} of the same {rent.label}"
     price = f"an API at USD {case.mix.price.amount:,.4g} per 1M tokens"
     if parity.why_never:
         return f"{against_rent}; against {price} a copy of the model never does: {parity.why_never}."
