@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from workers.engines.transformers_engine.grammar import Grammars, Matcher
     from workers.engines.transformers_engine.loop import Loop
 
-DEFAULT_BATCH = {"cpu": 256, "cuda": 512}
+DEFAULT_BATCH = {"cpu": 64, "cuda": 512}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,13 +207,8 @@ class TransformersEngine:
         size = loaded.model.config.get_text_config().vocab_size
         matching = llguidance.hf.from_tokenizer(loaded.tokenizer, n_vocab=size, eos_token=loaded.end_tokens)
         family = family_of(loaded.tokenizer.chat_template)
-        loop = Loop(loaded.model, config)
-        try:
-            loop.start()
-        except MemoryError as exc:
-            raise ConfigError(f"--model {self._model.path}: no memory for its batches: {exc}") from exc
-        return _Parts(
-            loop=loop,
+        parts = _Parts(
+            loop=Loop(loaded.model, config),
             prompts=Prompts(
                 loaded.tokenizer,
                 vocabulary=size,
@@ -227,6 +222,11 @@ class TransformersEngine:
             family=family,
             card=self._card(loaded, budget, family),
         )
+        try:
+            parts.loop.start()
+        except (MemoryError, RuntimeError, ValueError) as exc:
+            raise ConfigError(f"--model {self._model.path}: transformers cannot batch it: {exc}") from exc
+        return parts
 
     def _budget(self, device: str, precision: str, *, is_flash: bool) -> memory.Budget:
         shape, options = loading.read_shape(self._model.path), self._options

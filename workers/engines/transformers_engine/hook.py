@@ -12,7 +12,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 
 from workers.engines.transformers_engine.grammar import masked
-from workers.engines.transformers_engine.row import Inbox, Row, Step
+from workers.engines.transformers_engine.row import Inbox, Row, Step, call_in
 from workers.engines.transformers_engine.sampling import draw, penalise
 
 log = structlog.get_logger()
@@ -98,7 +98,7 @@ def _hand_out(rows: Sequence[Row], steps: Sequence[Step]) -> None:
     for row, step in zip(rows, steps, strict=True):
         posts[row.inbox.loop].append((row.inbox, step))
     for loop, post in posts.items():
-        loop.call_soon_threadsafe(_put, post)
+        call_in(loop, _put, post)
 
 
 def _put(post: Sequence[tuple[Inbox, Step]]) -> None:

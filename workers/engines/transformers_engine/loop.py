@@ -23,7 +23,7 @@ from transformers.generation.continuous_batching.scheduler import FIFOScheduler
 from workers.engines.contract import EngineStats
 from workers.engines.transformers_engine.hook import Sampler
 from workers.engines.transformers_engine.memory import Budget
-from workers.engines.transformers_engine.row import Row, Step
+from workers.engines.transformers_engine.row import Row, Step, call_in
 from workers.errors import EngineError
 
 
@@ -111,10 +111,8 @@ class Loop:
         if row is None:
             return
         if has_failed:
-            row.inbox.loop.call_soon_threadsafe(
-                row.inbox.steps.put_nowait, Step(row.choice, 0, has_failed=True)
-            )
-        row.inbox.loop.call_soon_threadsafe(row.released.set)
+            call_in(row.inbox.loop, row.inbox.steps.put_nowait, Step(row.choice, 0, has_failed=True))
+        call_in(row.inbox.loop, row.released.set)
 
     def died(self) -> None:
         with self._lock:

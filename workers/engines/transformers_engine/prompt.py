@@ -3,7 +3,6 @@
 import hashlib
 from typing import Any
 
-import jinja2
 import msgspec
 
 from workers.errors import InvalidRequestError
@@ -68,6 +67,8 @@ class Prompts:
         return next(token for token in known if token is not None)
 
     def _chat(self, request: ChatRequest) -> list[int]:
+        import jinja2  # comes with the extra `worker`, as all that the templates need
+
         messages = [self._message(message, index) for index, message in enumerate(request.messages)]
         tools = msgspec.to_builtins(request.tools) if request.wants_tools else None
         try:
