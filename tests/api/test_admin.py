@@ -128,7 +128,10 @@ async def test_every_admin_route_is_closed_without_a_key_and_to_apps_keys(gatewa
     assert len(routes) > 15
 
 
-async def test_a_finance_key_reads_spend_and_changes_nothing(gateway: RunningGateway) -> None:
+FOR_FINANCE = ("/finance", "/admin/plan")
+
+
+async def test_a_finance_key_reads_spend_plans_and_changes_nothing(gateway: RunningGateway) -> None:
     finance = gateway.app.accounts.operators.create("finance", actor="test").text
 
     async with gateway.admin(finance) as http:
@@ -136,7 +139,7 @@ async def test_a_finance_key_reads_spend_and_changes_nothing(gateway: RunningGat
             if path in OPEN or path.startswith("/schema"):
                 continue
             status = (await http.request(method, path, json={})).status_code
-            assert (status == 403) == (not path.startswith("/finance")), (path, status)
+            assert (status == 403) == (not path.startswith(FOR_FINANCE)), (path, status)
 
 
 def _routes(gateway: RunningGateway) -> list[tuple[str, str]]:
