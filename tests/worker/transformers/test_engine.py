@@ -115,7 +115,7 @@ async def test_a_long_prompt_is_read_between_the_tokens_of_a_running_answer(chun
         tasks.create_task(note("long", prompt="winter " * 130, max_tokens=2))
 
     before = order.index("long")
-    assert order[:before].count("short") > 5 + 130 // 16
+    assert order[:before].count("short") >= 5 + 130 // 16
 
 
 async def test_usage_counts_each_prompt_once_and_every_token_of_all_answers(tiny: Asker) -> None:
