@@ -92,9 +92,7 @@ def _headline(case: Case, rent: Rent, months: float, parity: Parity) -> str:
     if math.isinf(months):
         against_rent = f"{server} never pays against {rent.label}"
     elif too_long := _why_too_long(case, months):
-        against_rent = (
-            f"{server} never pays against the same {rent.label}: it would {payback.told(months)}, and {too_long}"
-        )
+        against_rent = f"{server} never pays against the same {rent.label}: it would {payback.told(months)}, and {too_long}"
     else:
         against_rent = f"{server} has paid for itself {payback.told(months)} of the same {rent.label}"
     price = f"an API at USD {case.mix.price.amount:,.4g} per 1M tokens"
