@@ -1,12 +1,13 @@
 """What a worker tells Prometheus. Its own registry: two workers in one process do not mix."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from workers.engines.contract import EngineStats, ModelCard, TokenUsage
+from workers.gpu import GpuFigures, Reading
 from workers.slots import Slots
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -53,6 +54,8 @@ class Metrics:
         )
         self._engine = _EngineFigures(prefix + "engine_")
         registry.register(self._engine)
+        self._gpus = GpuFigures(prefix + "gpu_")
+        registry.register(self._gpus)
 
     def finished(self, status: int, usage: TokenUsage | None) -> None:
         self._requests.labels(str(status)).inc()
@@ -76,9 +79,10 @@ class Metrics:
             str(card.parameters),
         ).set(1)
 
-    def render(self, stats: EngineStats | None) -> bytes:
+    def render(self, stats: EngineStats | None, gpus: Sequence[Reading] = ()) -> bytes:
         """None leaves the engine's own figures out: it is loading, or does not answer."""
         self._engine.stats = stats
+        self._gpus.readings = gpus
         return generate_latest(self._registry)
 
 

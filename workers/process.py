@@ -15,6 +15,7 @@ import uvloop
 
 from workers.engines.contract import Engine
 from workers.errors import ConfigError
+from workers.gpu import Gpus, Nvml
 from workers.health import Canary
 from workers.server import WorkerApp
 from workers.slots import Slots
@@ -68,6 +69,7 @@ async def _serve(
         api_key=settings.api_key,
         clocks=Clocks(unix_s=lambda: time.time_ns() // 10**9, monotonic_s=time.perf_counter),
         new_id=lambda: secrets.token_hex(12),
+        gpus=Gpus(Nvml(_visible_gpus()), now_s=time.perf_counter),
     )
     server = _Server(_uvicorn_config(app))
     stop = asyncio.Event()
@@ -122,6 +124,10 @@ def _uvicorn_config(app: WorkerApp) -> uvicorn.Config:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=2,
     )
+
+
+def _visible_gpus() -> str | None:
+    return os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 - CUDA itself reads it there, and nowhere else
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -12,6 +12,7 @@ import structlog
 from workers.answer import Answer
 from workers.engines.contract import Engine
 from workers.errors import BusyError, EngineError, InvalidRequestError, WorkerError
+from workers.gpu import Gpus
 from workers.health import Canary
 from workers.http import ClientGoneError, Exchange, Receive, Scope, Send
 from workers.metrics import CLIENT_GONE, CONTENT_TYPE, Metrics
@@ -41,6 +42,7 @@ class WorkerApp:
         api_key: str | None,
         clocks: Clocks,
         new_id: Callable[[], str],
+        gpus: Gpus,
     ) -> None:
         self._engine = engine
         self._slots = slots
@@ -49,6 +51,7 @@ class WorkerApp:
         self._key_digest = None if api_key is None else _digest(b"Bearer " + api_key.encode())
         self._clocks = clocks
         self._new_id = new_id
+        self._gpus = gpus
         self._metrics = Metrics(slots)
         self._created = clocks.unix_s()
         self._running: set[anyio.CancelScope] = set()
@@ -142,7 +145,8 @@ class WorkerApp:
                     stats = await self._engine.stats()
             except (TimeoutError, EngineError):
                 log.warning("metrics.engine_silent")
-        await exchange.send_bytes(200, self._metrics.render(stats), CONTENT_TYPE)
+        figures = self._metrics.render(stats, await self._gpus.read())
+        await exchange.send_bytes(200, figures, CONTENT_TYPE)
 
     def _check_open(self) -> None:
         if self._is_draining:

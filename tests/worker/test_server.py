@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from tests.fixtures.engine import ScriptedEngine
+from tests.fixtures.nvml import FakeGpu, FakeNvml
+from workers.gpu import Gpus, Nvml
 from workers.health import Canary
 from workers.server import WorkerApp
 from workers.slots import Slots
@@ -33,6 +35,7 @@ class Bench:
             api_key=None,
             clocks=Clocks(unix_s=lambda: 1_790_000_000, monotonic_s=lambda: self.now_s),
             new_id=lambda: "made-up-id",
+            gpus=Gpus(Nvml(None, lambda: FakeNvml(FakeGpu("GPU-a"))), now_s=lambda: self.now_s),
         )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://worker")  # type: ignore[arg-type]  # httpx spells ASGI's types differently
 
