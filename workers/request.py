@@ -15,6 +15,9 @@ from workers.errors import InvalidRequestError
 MAX_SCHEMA_DEPTH = 32
 """Levels of nesting in a JSON schema: engines compile it recursively."""
 
+MAX_PATTERN = 4096
+"""Characters of a regular expression."""
+
 Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 ShortText = Annotated[str, Meta(max_length=256)]
@@ -87,6 +90,13 @@ class JsonSchemaFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_
     json_schema: Schema
 
 
+class StructuredOutputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """By vLLM's names, as its clients send it in `extra_body`. Its other kinds are said by `response_format`."""
+
+    regex: Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
+    """Of the whole answer."""
+
+
 class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool = False
 
@@ -110,6 +120,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     logit_bias: (
         dict[Annotated[str, Meta(pattern=r"^\d{1,7}$")], Annotated[float, Meta(ge=-100, le=100)]] | None
     ) = None
+    structured_outputs: StructuredOutputs | None = None
     stop: StopText | Annotated[tuple[StopText, ...], Meta(max_length=4)] | None = None
     # What OpenAI's clients may send and what cannot change the answer of a local model: taken and not used.
     user: Any = None
@@ -214,12 +225,13 @@ def _decode(body: bytes, kind: type[R]) -> R:
 
 def _invalid(message: str) -> InvalidRequestError:
     """msgspec ends its message with the place: "... - at `$.messages[0].role`"."""
+    place = re.search(r"`\$\.?([^`]*)`", message)
     unknown = re.search(r"unknown field `([^`]*)`", message)
     if unknown:
-        text = f"This model does not know the parameter '{unknown[1]}'. Leave it out."
-        return InvalidRequestError(text, code="unknown_parameter", param=unknown[1])
+        name = f"{place[1]}.{unknown[1]}" if place and place[1] else unknown[1]
+        text = f"This model does not know the parameter '{name}'. Leave it out."
+        return InvalidRequestError(text, code="unknown_parameter", param=name)
     missing = re.search(r"required field `([^`]*)`", message)
-    place = re.search(r"`\$\.?([^`]*)`", message)
     parts = [place[1] if place else "", missing[1] if missing else ""]
     return InvalidRequestError(f"{message}.", param=".".join(filter(None, parts)) or None)
 
@@ -241,10 +253,20 @@ def _check_combinations(request: ChatRequest) -> None:
             raise InvalidRequestError(
                 "`tool_choice` names a function that is not in `tools`.", param="tool_choice"
             )
+    if request.structured_outputs is not None:
+        _check_alone(request)
     if isinstance(request.response_format, JsonSchemaFormat):
         _check_depth(request.response_format.json_schema.definition, "response_format")
     for index, tool in enumerate(request.tools or ()):
         _check_depth(tool.function.parameters, f"tools[{index}].function.parameters")
+
+
+def _check_alone(request: ChatRequest) -> None:
+    """A regular expression describes the whole answer: there is no room for another form of it."""
+    other = "tools" if request.wants_tools else "response_format"
+    if request.wants_tools or not isinstance(request.response_format, TextFormat | None):
+        text = f"`structured_outputs` and `{other}` do not go together. Send one of them."
+        raise InvalidRequestError(text, param="structured_outputs")
 
 
 def _check_depth(value: Any, param: str, levels_left: int = MAX_SCHEMA_DEPTH) -> None:

@@ -213,6 +213,9 @@ class WorkerApp:
             and "tools" not in self._engine.card.abilities
         ):
             raise InvalidRequestError("This model cannot call tools.", param="tools")
+        if request.structured_outputs is not None and "regex" not in self._engine.card.abilities:
+            text = "This model cannot keep to a regular expression."
+            raise InvalidRequestError(text, param="structured_outputs")
 
 
 async def _cancel_when_gone(exchange: Exchange, scope: anyio.CancelScope) -> None:

@@ -460,6 +460,16 @@ async def test_a_field_that_an_upstream_does_not_honour_sends_the_request_elsewh
     assert by_model.value.param == "logit_bias"
 
 
+async def test_a_regular_expression_for_the_answer_reaches_the_upstream_as_it_is(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    shape = {"structured_outputs": {"regex": "(Paris|Rome)"}}
+
+    await gateway.client().chat.completions.create(model="small", messages=HELLO, extra_body=shape)
+
+    assert upstream.attempts[0].body["structured_outputs"] == shape["structured_outputs"]
+
+
 async def test_a_picture_of_a_megabyte_is_not_taken_for_a_quarter_of_a_million_tokens(
     gateway: RunningGateway, upstream: ScriptedUpstream
 ) -> None:

@@ -206,3 +206,20 @@ async def test_tools_are_refused_by_a_model_that_has_none(bench: Bench) -> None:
 
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools")
     assert ignored.status_code == 200
+
+
+async def test_the_gpus_figures_stand_among_the_metrics(bench: Bench) -> None:
+    text = (await bench.client.get("/metrics")).text
+
+    assert 'weighbridge_worker_gpu_utilisation_ratio{gpu="0",name="NVIDIA H200",uuid="GPU-a"} 0.75' in text
+
+
+async def test_an_engine_that_cannot_keep_to_a_regular_expression_refuses_it(bench: Bench) -> None:
+    response = await bench.chat(structured_outputs={"regex": "[ab]+"})
+
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (
+        400,
+        "invalid_value",
+        "structured_outputs",
+    )

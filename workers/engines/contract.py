@@ -26,7 +26,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     context_window: int
     """Tokens of one request, prompt and answer together."""
     abilities: tuple[str, ...]
-    """Among `tools`, `json_object`, `json_schema`, `logprobs`, ..."""
+    """Among `tools`, `json_object`, `json_schema`, `regex`, `logprobs`, ..."""
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Structured output of a model that knows no words: whatever is valid is the grammar's doing."""
 
 import asyncio
+import re
 from typing import Any
 
 import jsonschema_rs
@@ -64,6 +65,59 @@ async def test_what_no_grammar_can_enforce_is_refused(tiny: Asker, schema: dict[
         await tiny.ask(max_tokens=5, **of_schema(schema))
 
     assert refused.value.param == "response_format"
+
+
+PATTERNS = [
+    r"[A-Z]{2}-\d{4}",
+    r"^(yes|no|perhaps)$",
+    r"(\+\d{1,3} )?\d{3}-\d{4}",
+    r"[\w.]{1,12}@[a-z]{2,8}\.(com|org)",
+    r"\$\d{1,5}\.\d\d|free\$",
+]
+
+
+async def test_fifty_of_fifty_answers_match_their_regular_expression(tiny: Asker) -> None:
+    places = asyncio.Semaphore(tiny.engine.slots)
+
+    async def one(seed: int) -> tuple[str, str]:
+        pattern = PATTERNS[seed % len(PATTERNS)]
+        async with places:
+            reply = await tiny.ask(
+                seed=seed, temperature=1.5, max_tokens=100, structured_outputs={"regex": pattern}
+            )
+            return pattern, reply.text if reply.end == "stop" else "(cut)"
+
+    answers = await asyncio.gather(*(one(seed) for seed in range(50)))
+
+    assert [answer for answer in answers if not re.fullmatch(*answer)] == []
+    assert len(set(answers)) > 25
+
+
+async def test_a_completion_keeps_to_a_regular_expression_too(tiny: Asker) -> None:
+    reply = await tiny.ask(prompt="Code:", n=3, max_tokens=50, structured_outputs={"regex": PATTERNS[0]})
+
+    assert [text for text in reply.texts.values() if not re.fullmatch(PATTERNS[0], text)] == []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a",
+        "a{2,1}",
+        r"(?=a)b",
+        r"(a)\1",
+        "a$b",
+        r"[^\s\S]",
+        "[ab]{1001}",
+        "[ab]{1,1001}c",
+        "(" * 999 + "a" + ")" * 999,
+    ],
+)
+async def test_a_regular_expression_that_is_broken_or_too_large_is_refused(tiny: Asker, pattern: str) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        await tiny.ask(max_tokens=5, structured_outputs={"regex": pattern})
+
+    assert refused.value.param == "structured_outputs.regex"
 
 
 class Broken:

@@ -251,7 +251,7 @@ class TransformersEngine:
             dtype=loaded.dtype,
             parameters=loaded.parameters,
             context_window=budget.window,
-            abilities=("json_object", "json_schema", "logprobs", "completions", *tools),
+            abilities=("json_object", "json_schema", "regex", "logprobs", "completions", *tools),
         )
 
 

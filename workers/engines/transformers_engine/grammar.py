@@ -1,5 +1,6 @@
 """Structured output: what may come next, by llguidance, and the mask of it over a batch's logits."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,10 +16,14 @@ from workers.engines.transformers_engine.tools import Family
 from workers.errors import InvalidRequestError
 from workers.request import CompletionRequest, JsonObjectFormat, JsonSchemaFormat, Request
 
+MAX_REPEATS = 1000
+"""Of a part of a regular expression: the matcher counts them out, in a step that all answers wait for."""
+
 Fail = Callable[[Row, str], None]
 
 _LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One way to write the spaces: small models otherwise fill the answer with them."""
+_COUNTS = re.compile(r"(?<!\\)\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
 
 
 class GrammarError(Exception):
@@ -38,6 +43,9 @@ class Grammars:
 
     def of(self, request: Request) -> "Matcher | None":
         """What the answer must keep to, if anything. Raises InvalidRequestError for what cannot be enforced."""
+        if request.structured_outputs is not None:
+            pattern = request.structured_outputs.regex
+            return self._compiled(_from_pattern, pattern, "structured_outputs.regex")
         if isinstance(request, CompletionRequest):
             return None
         schema = _schema(request.response_format)
@@ -65,7 +73,7 @@ class Grammars:
         except ValueError as exc:
             reason = str(exc)
         if reason:
-            text = f"The model cannot keep to this schema: {_first_line(reason)}"
+            text = f"The model cannot keep to this: {_first_line(reason)}"
             raise InvalidRequestError(text, param=param)
         return Matcher(matcher)
 
@@ -78,6 +86,18 @@ def _schema(wanted: Any) -> dict[str, Any] | None:
 
 def _from_schema(schema: dict[str, Any]) -> str:
     return str(llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=_LAYOUT))
+
+
+def _from_pattern(pattern: str) -> str:
+    """Raises ValueError. The whole answer is matched in any case, and the matcher knows no anchors: those at the ends
+    go. `\\d` and `\\w` are JavaScript's, which every other reader of the pattern agrees with."""
+    if any(int(count) > MAX_REPEATS for counts in _COUNTS.findall(pattern) for count in counts if count):
+        raise ValueError(f"a part of it may be repeated {MAX_REPEATS} times at most.")
+    inner = pattern.removeprefix("^")
+    bare = inner.removesuffix("$")
+    is_escaped = (len(bare) - len(bare.rstrip("\\"))) % 2 == 1
+    plain = llguidance.regex_to_lark(inner if is_escaped else bare, "dw")
+    return str(llguidance.LLMatcher.grammar_from_regex(plain))
 
 
 class Matcher:
