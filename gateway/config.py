@@ -19,9 +19,11 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Gib = Annotated[float, msgspec.Meta(gt=0, le=100_000)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Origin = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\s]+)$")]
+Device = Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
 ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Usd = Decimal
 Kind = Literal["chat", "embedding", "moderation"]
@@ -363,19 +365,28 @@ class Telemetry(_Section, frozen=True, kw_only=True):
 
 
 class Worker(_Section, frozen=True, kw_only=True):
-    """A model process that `weighbridge up` starts beside the gateway."""
+    """A model process that `weighbridge up` starts beside the gateway, and starts again when it dies or hangs."""
 
     model: str
-    """A path to a GGUF file, or `smollm2-135m-instruct`, which the demo installs."""
+    """A path to a GGUF file or to a folder with a `config.json`, or `smollm2-135m-instruct`, which the demo installs."""
     serves: tuple[ModelName, ...]
     """The names under which it answers."""
     port: Port
     host: str = "127.0.0.1"
-    engine: Literal["llamacpp"] = "llamacpp"
+    engine: Literal["auto", "llamacpp", "transformers"] = "auto"
+    """`auto`: llamacpp for a GGUF file, transformers for a folder."""
+    precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = "auto"
+    """Of the transformers engine's weights. `auto`: bf16 on a GPU, fp32 on a CPU."""
+    device: Device = "auto"
+    """Of the transformers engine: `cpu`, `cuda` or `cuda:N`. `auto`: a GPU if there is one."""
+    kv_gib: Gib | None = None
+    """Memory of the transformers engine for all requests' keys and values. Left out: enough for every slot's window."""
     api_key_env: str = ""
     api_key_file: str = ""
     slots: Positive = 4
+    """Answers at the same time."""
     context_window: Positive = 4096
+    """Tokens of prompt and answer together, of each request."""
     threads: Positive = 1
 
 

@@ -14,6 +14,8 @@ MAX_LOG_BYTES = 20_000_000
 _POLL_S = 0.05
 _PROBE_S = 1.0
 _TAIL_BYTES = 8_000
+_WRONG_SET_UP = 2
+"""With this exit code a part of ours says that its last line tells what to change."""
 
 
 class Child:
@@ -67,6 +69,14 @@ class Child:
         finally:
             connection.close()
 
+    def terminate(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
     def stop(self, is_hurried: Callable[[], bool]) -> None:
         """Asks, waits, and kills what has not ended in time, or when somebody is in a hurry."""
         process = self._process
@@ -78,6 +88,11 @@ class Child:
             time.sleep(_POLL_S)
         process.kill()
         process.wait()
+
+    def complaint(self) -> str:
+        """What has to be changed before it can run, if it ended for that; else empty."""
+        lines = self.last_lines(1) if self.exit_code == _WRONG_SET_UP else []
+        return lines[0].partition(": ")[2] if lines else ""
 
     def last_lines(self, count: int) -> list[str]:
         """Of what it wrote in this run."""

@@ -1,4 +1,7 @@
-"""The processes of `weighbridge up`: started in order, watched, and stopped in the opposite order."""
+"""The processes of `weighbridge up`: started in order, watched, and stopped in the opposite order.
+
+A model worker that once was well is started again when it ends; with anything else, all ends.
+"""
 
 import os
 import sys
@@ -12,22 +15,19 @@ from gateway.cli.child import Child
 from gateway.cli.progress import Progress
 from gateway.cli.signals import Signals
 from gateway.cli.stores import configured_stores, embedded
+from gateway.cli.supervisor import START_S, Supervisor, told
 from gateway.cli.welcome import reachable, url
 from gateway.clock import Clock
 from gateway.config import Config, Worker
 from gateway.errors import ConfigError
 from gateway.limits.embedded import EmbeddedStore, Purpose
 
-_START_S = 600.0
-"""A large model takes minutes to load from a slow disk."""
 _WORKER_DRAIN_S = 5.0
 """The gateway is gone when a worker is stopped: nobody waits for its answers."""
 _SPARE_S = 10.0
 """Beyond its time to drain, for a part's last writes."""
 _TICK_S = 0.1
 _LAST_LINES = 12
-_WRONG_SET_UP = 2
-"""With this exit code a part of ours says that its last line tells what to change."""
 
 
 class StopRequested(Exception):  # noqa: N818 - no error: somebody wants us to stop
@@ -49,6 +49,9 @@ class Parts:
         self._stops = ExitStack()
         self._stores: list[tuple[Purpose, EmbeddedStore]] = []
         self._children: list[Child] = []
+        self._required: list[Child] = []
+        """Without one of these, all ends: the gateway, and workers that never were well."""
+        self._supervisors: list[Supervisor] = []
 
     def __enter__(self) -> Self:
         return self
@@ -62,17 +65,23 @@ class Parts:
         """Raises StopRequested, PartEndedError, or ConfigError when a part refuses its set-up."""
         self._start_stores()
         progress.done("stores for limits and cache")
-        self._children = [self._worker(name, worker) for name, worker in self._config.workers.items()]
-        self._children.append(self._gateway())
+        workers = [self._worker(name, worker) for name, worker in self._config.workers.items()]
+        gateway = self._gateway()
+        self._children = [*workers, gateway]
+        self._required = list(self._children)
         for child in self._children:
             self._stops.callback(child.stop, lambda: self._signals.count > 1)
             child.start()
-        for child in self._children:
-            self._await(child)
-            progress.done(child.name)
+        for worker in workers:
+            self._await(worker)
+            self._required.remove(worker)
+            self._supervisors.append(Supervisor(worker, self._clock, progress.event))
+            progress.done(worker.name)
+        self._await(gateway)
+        progress.done(gateway.name)
 
     def watch(self) -> NoReturn:
-        """Until one of the parts ends, or somebody wants all to stop: raises as `start` does."""
+        """Until a part ends that is not started again, or somebody wants all to stop: raises as `start` does."""
         while True:
             self._tick()
 
@@ -87,12 +96,12 @@ class Parts:
                 self._stores.append((purpose, store))
 
     def _await(self, child: Child) -> None:
-        deadline = self._clock.monotonic() + _START_S
+        deadline = self._clock.monotonic() + START_S
         while not child.is_ready():
             self._tick()
             if self._clock.monotonic() > deadline:
                 lines = child.last_lines(_LAST_LINES)
-                raise PartEndedError(f"{child.name} was not ready within {_START_S:.0f} s", lines)
+                raise PartEndedError(f"{child.name} was not ready within {START_S:.0f} s", lines)
 
     def _tick(self) -> None:
         if self._signals.count:
@@ -102,22 +111,17 @@ class Parts:
                 raise PartEndedError(f"the store for {purpose} ended by itself", [])
         for child in self._children:
             child.rotate_log()
+        for child in self._required:
             if child.exit_code is not None:
-                raise _ending(child)
+                raise _ending(child, child.exit_code)
+        for supervisor in self._supervisors:
+            supervisor.look()
         time.sleep(_TICK_S)
 
     def _worker(self, name: str, worker: Worker) -> Child:
-        options = ["--model", worker.model, "--host", worker.host, "--port", str(worker.port)]
-        options += [word for served in worker.serves for word in ("--serve", served)]
-        options += ["--slots", str(worker.slots), "--context", str(worker.context_window)]
-        options += ["--threads", str(worker.threads), "--drain", str(_WORKER_DRAIN_S), "--die-with-parent"]
-        if worker.api_key_env:
-            options += ["--api-key-env", worker.api_key_env]
-        elif worker.api_key_file:
-            options += ["--api-key-file", str(Path(worker.api_key_file).expanduser())]
         return self._child(
             f"worker `{name}`: {', '.join(worker.serves)}",
-            ["workers", *options],
+            ["workers", *worker_options(worker)],
             log=f"worker-{name}.log",
             at=(worker.host, worker.port),
             stop_s=_WORKER_DRAIN_S + _SPARE_S,
@@ -146,12 +150,27 @@ class Parts:
         )
 
 
-def _ending(child: Child) -> Exception:
-    lines = child.last_lines(_LAST_LINES)
-    if child.exit_code == _WRONG_SET_UP and lines:
-        return ConfigError(f"{child.name}: {lines[-1].partition(': ')[2]}")
+def worker_options(worker: Worker) -> list[str]:
+    """Of `python -m workers`."""
+    options = ["--model", worker.model, "--host", worker.host, "--port", str(worker.port)]
+    options += [word for served in worker.serves for word in ("--serve", served)]
+    options += ["--engine", worker.engine, "--precision", worker.precision, "--device", worker.device]
+    if worker.kv_gib is not None:
+        options += ["--kv-gib", str(worker.kv_gib)]
+    options += ["--slots", str(worker.slots), "--context", str(worker.context_window)]
+    options += ["--threads", str(worker.threads), "--drain", str(_WORKER_DRAIN_S), "--die-with-parent"]
+    if worker.api_key_env:
+        options += ["--api-key-env", worker.api_key_env]
+    elif worker.api_key_file:
+        options += ["--api-key-file", str(Path(worker.api_key_file).expanduser())]
+    return options
+
+
+def _ending(child: Child, code: int) -> Exception:
+    if complaint := child.complaint():
+        return ConfigError(f"{child.name}: {complaint}")
     return PartEndedError(
-        f"{child.name} ended by itself with exit code {child.exit_code}; see {child.log}", lines
+        f"{child.name} ended by itself with {told(code)}; see {child.log}", child.last_lines(_LAST_LINES)
     )
 
 

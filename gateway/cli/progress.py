@@ -1,6 +1,7 @@
 """What a person sees while things start: on standard error, so that standard output holds the result alone."""
 
 import sys
+from datetime import UTC, datetime
 
 from gateway.clock import Clock
 
@@ -12,6 +13,11 @@ class Progress:
 
     def done(self, what: str) -> None:
         self.say(f"{self._clock.monotonic() - self._began:5.1f} s  {what}")
+
+    def event(self, what: str) -> None:
+        """What happens when all is up, perhaps days later."""
+        at = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        self.say(f"{at:%Y-%m-%dT%H:%M:%SZ}  {what}")
 
     def say(self, *lines: str) -> None:
         for line in lines:

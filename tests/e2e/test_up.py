@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,27 +29,57 @@ upstreams:
     models:
       cloud: {{size: cloud, price: {{input: 1, output: 2}}}}
 """
+OWN_WORKER = """
+  own:
+    base_url: http://127.0.0.1:{port}/v1
+    api_key_file: {folder}/data/secrets/own.key
+    models:
+      own: {{size: small, free: true}}
+workers:
+  own: {{model: {model}, serves: [own], port: {port}, api_key_file: {folder}/data/secrets/own.key, {more}}}
+"""
 
 
 class Up:
     """One run, with nothing of the machine's settings and a home of its own."""
 
     def __init__(self, home: Path, *options: str) -> None:
-        self._stderr = (home / "stderr").open("w+")
+        self._lines: list[str] = []
+        self._heard = threading.Condition()
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gateway.cli", "up", *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=self._stderr,
+            stderr=subprocess.PIPE,
             text=True,
             cwd=home,
             env={"PATH": environment()["PATH"], "HOME": str(home)},
         )
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._heard:
+                self._lines.append(line.rstrip("\n"))
+                self._heard.notify_all()
 
     @property
     def said(self) -> list[str]:
-        self._stderr.seek(0)
-        return self._stderr.read().splitlines()
+        """All of it, once it has ended."""
+        if self.process.poll() is not None:
+            self._listener.join(LIMIT_S)
+        with self._heard:
+            return list(self._lines)
+
+    def says(self, text: str) -> str:
+        """The line, as soon as it is there."""
+        with self._heard:
+            assert self._heard.wait_for(lambda: any(text in line for line in self._lines), LIMIT_S), (
+                self._lines
+            )
+            return next(line for line in self._lines if text in line)
 
     def facts(self) -> dict[str, Any]:
         """What `--json` prints when all is up."""
@@ -72,6 +103,9 @@ class Up:
         pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return {int(pid): command_of(int(pid)) for pid in pids}
 
+    def worker(self) -> int:
+        return next(pid for pid, command in self.children().items() if " workers " in command)
+
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)
         return self.process.wait(LIMIT_S)
@@ -81,7 +115,9 @@ class Up:
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
-        self._stderr.close()
+        self._listener.join(LIMIT_S)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
 
 
 @contextmanager
@@ -99,6 +135,11 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "config.yaml"
     path.write_text(NO_WORKERS.format(folder=tmp_path / "data", port=free_port(), admin_port=free_port()))
     return path
+
+
+def add_worker(config: Path, model: str, more: str = "threads: 1") -> None:
+    text = OWN_WORKER.format(port=free_port(), folder=config.parent, model=model, more=more)
+    config.write_text(config.read_text() + text.lstrip("\n"))
 
 
 def free_port() -> int:
@@ -229,18 +270,60 @@ def test_a_broken_configuration_is_one_line_and_starts_nothing(
     assert left_behind(tmp_path) == []
 
 
-def test_a_model_that_is_not_there_is_one_line_and_all_stops(tmp_path: Path, config: Path) -> None:
-    worker = f"workers:\n  own: {{model: {tmp_path}/none.gguf, serves: [own], port: {free_port()}}}\n"
-    config.write_text(config.read_text() + worker)
+@pytest.mark.parametrize(
+    ("model", "more", "problem"),
+    [
+        ("none.gguf", "threads: 1", "--model {model}: there is no such file"),
+        (
+            "folder",
+            "engine: llamacpp, precision: bf16, device: cpu, kv_gib: 0.5",
+            "--engine llamacpp takes a .gguf file, and {model} is none",
+        ),
+    ],
+    ids=["file", "engine"],
+)
+def test_a_worker_that_cannot_start_is_one_line_and_all_stops(
+    tmp_path: Path, config: Path, model: str, more: str, problem: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").write_text("{}")
+    add_worker(config, f"{tmp_path}/{model}", more)
 
     with running(tmp_path, "--config", str(config)) as up:
         code = up.process.wait(LIMIT_S)
 
         errors = [line for line in up.said if not re.match(r"weighbridge: +[0-9.]+ s  ", line)]
         assert code == 2
-        assert errors == [
-            f"weighbridge: worker `own`: own: --model {tmp_path}/none.gguf: there is no such file"
-        ]
+        assert errors == [f"weighbridge: worker `own`: own: {problem.format(model=f'{tmp_path}/{model}')}"]
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.model
+@pytest.mark.fault("S19")
+def test_a_worker_that_is_killed_comes_back_and_answers_and_ctrl_c_does_not_wait_for_it(
+    tmp_path: Path, config: Path
+) -> None:
+    add_worker(config, "smollm2-135m-instruct")
+    with running(tmp_path, "--config", str(config), "--json") as up:
+        facts = up.facts()
+
+        os.kill(up.worker(), signal.SIGKILL)
+
+        up.says("worker `own`: own ended with exit code -9 (Killed); starting it again in 1 s; see ")
+        up.says("worker `own`: own is well again")
+        reply = httpx.post(
+            f"{facts['base_url']}/chat/completions",
+            json={"model": "own", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4},
+            headers={"authorization": f"Bearer {facts['api_key']}"},
+            timeout=LIMIT_S,
+        )
+        assert reply.status_code == 200, reply.text
+
+        os.kill(up.worker(), signal.SIGKILL)
+        up.says("starting it again in 2 s")
+
+        assert up.stop() == 0
+        assert up.said[-1] == "weighbridge: stopped"
     assert left_behind(tmp_path) == []
 
 
