@@ -171,9 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     folder.add_argument(
         "--attention",
-        choices=["auto", "sdpa", "flash"],
+        choices=["auto", "sequence", "sdpa", "flash"],
         default="auto",
-        help="auto: flash on a GPU where flash-attn is installed, else sdpa",
+        help="auto: flash on a GPU where flash-attn is installed, else sequence, or sdpa with a sliding window",
     )
     folder.add_argument(
         "--kv-gib",

@@ -6,6 +6,7 @@ import transformers
 from transformers.generation.continuous_batching import cb_logits_processors, continuous_api, scheduler
 
 from tests.fixtures.tiny_model import Asker
+from workers.engines.transformers_engine.loading import BY_SEQUENCE
 
 
 def test_the_version_is_one_that_was_read() -> None:
@@ -52,5 +53,5 @@ async def test_the_running_parts_are_ours(tiny: Asker) -> None:
     assert not processor.do_sample
     assert not processor.use_async_batching
     assert processor.cb_config.cuda_graph_booleans == (False, False)
-    assert manager.model.config._attn_implementation == "paged|sdpa"
+    assert manager.model.config._attn_implementation == BY_SEQUENCE
     assert manager._wake_up_loop.wait

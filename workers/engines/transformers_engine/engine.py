@@ -195,8 +195,9 @@ class TransformersEngine:
         torch.set_num_threads(options.threads)
         device = loading.pick_device(options.device)
         precision = loading.pick_precision(options.precision, device)
-        attention = loading.pick_attention(options.attention, device)
-        budget = self._budget(device, precision, is_flash="flash" in attention)
+        shape = loading.read_shape(self._model.path)
+        attention = loading.pick_attention(options.attention, device, slides=shape.slides)
+        budget = self._budget(shape, device, precision, is_flash="flash" in attention)
         loaded = loading.load(self._model.path, precision=precision, device=device, attention=attention)
         config = config_of(
             budget,
@@ -228,8 +229,8 @@ class TransformersEngine:
             raise ConfigError(f"--model {self._model.path}: transformers cannot batch it: {exc}") from exc
         return parts
 
-    def _budget(self, device: str, precision: str, *, is_flash: bool) -> memory.Budget:
-        shape, options = loading.read_shape(self._model.path), self._options
+    def _budget(self, shape: loading.Shape, device: str, precision: str, *, is_flash: bool) -> memory.Budget:
+        options = self._options
         budget = memory.plan(
             shape,
             slots=options.slots,

@@ -11,6 +11,7 @@ import msgspec
 from workers.errors import ConfigError
 
 GIB = 2**30
+BY_SEQUENCE = "paged|sdpa_by_sequence"
 
 
 class Precision(NamedTuple):
@@ -46,6 +47,8 @@ class Shape(msgspec.Struct, frozen=True):
     kv_heads: int
     head_size: int
     window: int
+    slides: bool = False
+    """Whether a layer sees the last keys only, or is of another kind still."""
 
     def kv_bytes(self, tokens: int, bytes_per_value: int) -> int:
         """Keys and values of all layers."""
@@ -62,6 +65,7 @@ def go_offline() -> None:
 def read_shape(folder: Path) -> Shape:
     """Raises ConfigError."""
     from transformers import AutoConfig
+    from transformers.generation.continuous_batching.cache import group_layers_by_attn_type
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
@@ -71,6 +75,7 @@ def read_shape(folder: Path) -> Shape:
             kv_heads=getattr(config, "num_key_value_heads", None) or heads,
             head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
             window=config.max_position_embeddings,
+            slides=set(group_layers_by_attn_type(config)) != {"full_attention"},
         )
     except (OSError, ValueError, AttributeError, KeyError) as exc:
         raise ConfigError(f"--model {folder}: not a language model that can be read: {_line(exc)}") from exc
@@ -103,12 +108,16 @@ def computes_in(precision: str, device: str) -> str:
     return "float32" if precision == "int8" and device == "cpu" else PRECISIONS[precision].dtype
 
 
-def pick_attention(asked: str, device: str) -> str:
-    """Always said in full: left to itself the library looks for kernels to download."""
+def pick_attention(asked: str, device: str, *, slides: bool = False) -> str:
+    """Always said in full: left to itself the library looks for kernels to download. Raises ConfigError."""
     has_flash = device != "cpu" and importlib.util.find_spec("flash_attn") is not None
     if asked == "flash" and not has_flash:
         raise ConfigError("--attention flash needs a GPU and the package flash-attn")
-    return "paged|flash_attention_2" if has_flash and asked != "sdpa" else "paged|sdpa"
+    if asked == "sequence" and slides:
+        raise ConfigError("--attention sequence is for models without a sliding window; take sdpa or flash")
+    if has_flash and asked in ("auto", "flash"):
+        return "paged|flash_attention_2"
+    return "paged|sdpa" if asked == "sdpa" or slides else BY_SEQUENCE
 
 
 def count_parameters(folder: Path) -> int:
@@ -157,6 +166,9 @@ def load(folder: Path, *, precision: str, device: str, attention: str) -> Loaded
 def _model(transformers: Any, folder: Path, precision: str, device: str, attention: str) -> Any:
     import torch
 
+    from workers.engines.transformers_engine import attention as by_sequence
+
+    by_sequence.register()
     options: dict[str, Any] = {"dtype": getattr(torch, computes_in(precision, device)), "device_map": device}
     # torch itself has int8 for a CPU, four times as fast there as bitsandbytes.
     is_dynamic = precision == "int8" and device == "cpu"
@@ -174,6 +186,8 @@ def _model(transformers: Any, folder: Path, precision: str, device: str, attenti
             # It is to leave torch one day, for a package that is six times slower on a CPU so far.
             warnings.simplefilter("ignore")
             model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    if attention == BY_SEQUENCE:
+        by_sequence.install(model)
     return model
 
 
