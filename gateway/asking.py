@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from gateway.attempt import Attempt, Collected, Leaving, Opened, Whole, gone
-from gateway.catalogue import Terms
+from gateway.catalogue import Offer, Terms
 from gateway.clock import Clock
 from gateway.entries import draft
 from gateway.errors import UnavailableError
@@ -25,6 +25,7 @@ from policies.contract import Candidate
 _MAX_COLLECTED_BYTES = 1_048_576
 """Of a stream that is read to its end before any of it is passed on; a longer one is passed on before."""
 _NOTE_EVERY_S = 1.0
+_PRIORITY_HEADER = "x-weighbridge-priority"
 
 
 class Asking:
@@ -145,7 +146,7 @@ class Asking:
             upstream=attempt.candidate.upstream,
             form=attempt.form,
             body=body,
-            headers=one_more(ticket.hops),
+            headers=_headers(ticket, attempt.terms.offer),
             deadline=deadline,
         )
         # The attempt's clock starts when it is sent: what came before is ours.
@@ -265,6 +266,15 @@ class Asking:
                     code="spend_journal_unavailable",
                     retry_after_s=5,
                 ) from exc
+
+
+def _headers(ticket: Ticket, offer: Offer) -> dict[str, str]:
+    headers = one_more(ticket.hops)
+    if offer.is_worker:
+        assert ticket.caller  # noqa: S101 - made by an earlier stage
+        urgency = 0 if ticket.is_background else ticket.caller.tier.priority_class
+        headers[_PRIORITY_HEADER] = str(urgency)
+    return headers
 
 
 def upstream_body(request: Request, terms: Terms, form: Endpoint) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     on_disconnect: str
     drain_s: float
     is_cached: bool
+    is_worker: bool = False
     batch_price_factor: Fraction
 
     def form_for(self, request: Request) -> Endpoint:
@@ -237,6 +238,7 @@ def _offer(upstream_name: str, upstream: Upstream, model_name: str, model: Model
         on_disconnect=upstream.on_disconnect,
         drain_s=upstream.drain_s,
         is_cached=upstream.is_cached,
+        is_worker=upstream.is_worker,
         batch_price_factor=Fraction(model.batch_price_factor),
     )
 

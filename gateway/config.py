@@ -250,11 +250,15 @@ class Upstream(_Section, frozen=True, kw_only=True):
     """Leave it alone for a while after repeated failures."""
     is_cached: bool = True
     """Keep its replies in the cache. `false`: every request reaches it."""
+    is_worker: bool = False
+    """It is a worker of ours, and is told each request's class in `x-weighbridge-priority`: higher classes go first
+    when its places are taken. No other server should know."""
 
 
 class TierConfig(_Section, frozen=True, kw_only=True):
     priority: int = 0
-    """Higher is served first when something must wait."""
+    """Higher goes first when a worker's places are taken. Each ten is a class: 0 to 9 the lowest, 80 and more the
+    highest; below all of them are the lines of batches."""
     sizes: tuple[Size, ...] = SIZES
     """What its requests may be routed to."""
     requests_per_minute: Positive | None = None
@@ -555,6 +559,8 @@ def _check(config: Config, source: str) -> None:
             if upstream.dialect == "anthropic":
                 _check_anthropic(f"{at}.models.{model_name}", model)
             _check_dialect(f"{at}.models.{model_name}", upstream, model)
+        if upstream.is_worker and upstream.dialect != "openai":
+            raise ConfigError(f"{at}.is_worker: workers of ours speak OpenAI's dialect")
         _check_fields(f"{at}.unsupported", upstream.unsupported)
     _check_kinds(source, config)
     low, high = config.scoring.deep.band

@@ -42,7 +42,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     priority: int
-    """Higher is served first when something must wait."""
+    """Higher goes first when a worker's places are taken."""
     limits: Limits
     sizes: tuple[Size, ...]
     """The sizes that its requests may be routed to."""
@@ -51,6 +51,11 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int
     max_choices: int
     """The largest `n`."""
+
+    @property
+    def priority_class(self) -> int:
+        """1 to 9; 0 is for what nobody waits for."""
+        return 1 + min(max(self.priority // 10, 0), 8)
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):

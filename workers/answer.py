@@ -1,12 +1,12 @@
 """One request on its way through the engine: waits for a place, measures, and sends what comes, whole or in pieces."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 from workers.engines.contract import Engine, Job, Token, TokenUsage
-from workers.errors import EngineError
+from workers.errors import BusyError, EngineError
 from workers.http import Exchange
-from workers.metrics import Metrics
+from workers.metrics import Metrics, WaitEnd
 from workers.reply import Chunks, Completion, Envelope, TextChunks, TextCompletion
 from workers.request import CompletionRequest, Request
 from workers.slots import Slots
@@ -14,11 +14,14 @@ from workers.timing import Clocks
 
 
 class Answer:
-    def __init__(self, engine: Engine, slots: Slots, metrics: Metrics, clocks: Clocks) -> None:
+    def __init__(
+        self, engine: Engine, slots: Slots, metrics: Metrics, clocks: Clocks, *, priority: int
+    ) -> None:
         self._engine = engine
         self._slots = slots
         self._metrics = metrics
         self._clocks = clocks
+        self._priority = priority
         self.usage: TokenUsage | None = None
         """Known once the engine is done."""
 
@@ -69,7 +72,9 @@ class Answer:
     async def _tokens(self, job: Job) -> AsyncGenerator[Token, None]:
         began = self._clocks.monotonic_s()
         last: float | None = None
-        async with self._slots.hold(job.request.choices), aclosing(self._engine.generate(job)) as tokens:
+        async with AsyncExitStack() as stack:
+            await self._wait(stack, job.request.choices, began)
+            tokens = await stack.enter_async_context(aclosing(self._engine.generate(job)))
             async for token in tokens:
                 if isinstance(token, TokenUsage):
                     self.usage = token
@@ -82,6 +87,17 @@ class Answer:
                         self._metrics.next_token(now - last)
                     last = now
                 yield token
+
+    async def _wait(self, stack: AsyncExitStack, places: int, began: float) -> None:
+        end: WaitEnd = "gone"
+        try:
+            await stack.enter_async_context(self._slots.hold(places, self._priority))
+            end = "served"
+        except BusyError:
+            end = "refused"
+            raise
+        finally:
+            self._metrics.waited(self._priority, end, self._clocks.monotonic_s() - began)
 
     def _known_usage(self) -> TokenUsage:
         if self.usage is None:

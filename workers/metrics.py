@@ -1,6 +1,8 @@
 """What a worker tells Prometheus. Its own registry: two workers in one process do not mix."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -8,12 +10,16 @@ from prometheus_client.registry import Collector
 
 from workers.engines.contract import EngineStats, ModelCard, TokenUsage
 from workers.gpu import GpuFigures, Reading
-from workers.slots import Slots
+from workers.slots import PRIORITIES, Slots
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 CLIENT_GONE = 499
 """Stands for the status of a request whose client hung up before the end."""
 
+WaitEnd = Literal["served", "refused", "gone"]
+"""gone: the client hung up, or the worker shut down."""
+
+_WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 60)
 _FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOKEN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
@@ -44,8 +50,16 @@ class Metrics:
         Gauge(prefix + "slots", "Places in the engine.", registry=registry).set(slots.total)
         running = Gauge(prefix + "running", "Places in use.", registry=registry)
         running.set_function(lambda: slots.taken)
-        queued = Gauge(prefix + "queued", "Requests that wait for a place.", registry=registry)
-        queued.set_function(lambda: slots.waiting)
+        queued = Gauge(prefix + "queued", "Requests that wait for a place.", ["priority"], registry=registry)
+        for priority in PRIORITIES:
+            queued.labels(str(priority)).set_function(partial(slots.waiting_of, priority))
+        self._wait = Histogram(
+            prefix + "queue_seconds",
+            "From the whole request to its place, or until it was refused or its client gone.",
+            ["priority", "end"],
+            buckets=_WAIT_BUCKETS,
+            registry=registry,
+        )
         self._model = Gauge(
             prefix + "model_info",
             "1; the labels say what is loaded.",
@@ -62,6 +76,9 @@ class Metrics:
         if usage is not None:
             self._prompt.inc(usage.prompt)
             self._completion.inc(usage.completion)
+
+    def waited(self, priority: int, end: WaitEnd, seconds: float) -> None:
+        self._wait.labels(str(priority), end).observe(seconds)
 
     def first_token(self, seconds: float) -> None:
         self._first_token.observe(seconds)

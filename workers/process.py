@@ -30,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None
     max_waiting: int
     max_wait_s: float
+    age_s: float
     drain_s: float
     dies_with_parent: bool
 
@@ -59,7 +60,13 @@ def run(engine: Engine, settings: Settings, sock: socket.socket, on_ready: Calla
 async def _serve(
     engine: Engine, settings: Settings, sock: socket.socket, on_ready: Callable[[], None]
 ) -> None:
-    slots = Slots(engine.slots, max_waiting=settings.max_waiting, max_wait_s=settings.max_wait_s)
+    slots = Slots(
+        engine.slots,
+        max_waiting=settings.max_waiting,
+        max_wait_s=settings.max_wait_s,
+        age_s=settings.age_s,
+        now_s=time.perf_counter,
+    )
     canary = Canary(engine, slots, now_s=time.perf_counter)
     app = WorkerApp(
         engine,

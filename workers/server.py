@@ -17,7 +17,7 @@ from workers.health import Canary
 from workers.http import ClientGoneError, Exchange, Receive, Scope, Send
 from workers.metrics import CLIENT_GONE, CONTENT_TYPE, Metrics
 from workers.request import ChatRequest, Request, parse, parse_completion
-from workers.slots import Slots
+from workers.slots import DEFAULT_PRIORITY, Slots
 from workers.timing import Clocks
 
 log = structlog.get_logger()
@@ -25,6 +25,7 @@ log = structlog.get_logger()
 MAX_BODY_BYTES = 4 * 1024 * 1024
 BODY_TIMEOUT_S = 10.0
 STATS_TIMEOUT_S = 2.0
+PRIORITY_HEADER = b"x-weighbridge-priority"
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
@@ -161,7 +162,8 @@ class WorkerApp:
         await self._answer(exchange, parse_completion)
 
     async def _answer(self, exchange: Exchange, parse: Callable[[bytes], Request]) -> None:
-        answer = Answer(self._engine, self._slots, self._metrics, self._clocks)
+        priority = self._priority(exchange)
+        answer = Answer(self._engine, self._slots, self._metrics, self._clocks, priority=priority)
         status = CLIENT_GONE
         try:
             request = parse(await exchange.read_body(max_bytes=MAX_BODY_BYTES, timeout_s=BODY_TIMEOUT_S))
@@ -174,6 +176,12 @@ class WorkerApp:
             raise
         finally:
             self._metrics.finished(status, answer.usage)
+
+    def _priority(self, exchange: Exchange) -> int:
+        """Only who has shown the key is believed; nonsense counts as nothing."""
+        given = exchange.header(PRIORITY_HEADER)
+        is_good = self._key_digest is not None and len(given) == 1 and given.isdigit()
+        return int(given) if is_good else DEFAULT_PRIORITY
 
     async def _send(self, answer: Answer, exchange: Exchange, request: Request) -> bool:
         """False if the client hung up before the end; the engine has stopped by then."""

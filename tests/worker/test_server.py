@@ -22,17 +22,19 @@ BODY = {"model": "small", "messages": [{"role": "user", "content": "Count."}]}
 class Bench:
     """A worker without a process."""
 
-    def __init__(self, engine: ScriptedEngine, *, max_waiting: int = 10) -> None:
+    def __init__(self, engine: ScriptedEngine, *, max_waiting: int = 10, api_key: str | None = None) -> None:
         self.engine = engine
         self.now_s = 1000.0
-        self.slots = Slots(engine.slots, max_waiting=max_waiting, max_wait_s=60)
+        self.slots = Slots(
+            engine.slots, max_waiting=max_waiting, max_wait_s=60, age_s=5, now_s=lambda: self.now_s
+        )
         self.canary = Canary(engine, self.slots, now_s=lambda: self.now_s, silent_after_s=30)
         self.app = WorkerApp(
             engine,
             self.slots,
             self.canary,
             names=("small",),
-            api_key=None,
+            api_key=api_key,
             clocks=Clocks(unix_s=lambda: 1_790_000_000, monotonic_s=lambda: self.now_s),
             new_id=lambda: "made-up-id",
             gpus=Gpus(Nvml(None, lambda: FakeNvml(FakeGpu("GPU-a"))), now_s=lambda: self.now_s),

@@ -242,7 +242,8 @@ async def test_a_loop_that_dies_fails_who_waits_and_whoever_comes(mortal: Asker)
         await mortal.ask()
     with pytest.raises(EngineError):
         await mortal.engine.stats()
-    canary = Canary(mortal.engine, Slots(8, max_waiting=1, max_wait_s=1), now_s=lambda: 0.0)
+    slots = Slots(8, max_waiting=1, max_wait_s=1, age_s=1, now_s=lambda: 0.0)
+    canary = Canary(mortal.engine, slots, now_s=lambda: 0.0)
     await canary.check()
     assert not canary.is_well
 

@@ -1,0 +1,100 @@
+"""What a worker of ours is told of who should go first, and what nobody else is told."""
+
+import pytest
+
+from gateway.config import parse
+from gateway.errors import ConfigError
+from tests.fixtures.batch_lines import create, ended, line
+from tests.fixtures.gateway import MakeGateway
+from tests.fixtures.scripted_upstream import ScriptedUpstream
+from workers.server import PRIORITY_HEADER
+
+HEADER = PRIORITY_HEADER.decode()
+CONFIG = """
+batches: {{poll_s: 0.02, lease_s: 30}}
+tiers: {{trial: {{priority: -5}}, slow: {{priority: 9}}, gold: {{priority: 45}}, boundless: {{priority: 1000000}}}}
+upstreams:
+  local:
+    base_url: {url}
+    is_worker: true
+    models: {{small: {{size: small, price: {{input: 1, output: 2}}}}}}
+  provider:
+    base_url: {url}
+    models:
+      cloud: {{size: cloud, price: {{input: 1, output: 2}}}}
+  claude:
+    base_url: {url}
+    dialect: anthropic
+    models: {{claude: {{size: cloud, price: {{input: 1, output: 2}}}}}}
+"""
+MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    ("tier", "told"),
+    [
+        ("free", "1"),
+        ("paid", "2"),
+        ("vip", "3"),
+        ("trial", "1"),
+        ("slow", "1"),
+        ("gold", "5"),
+        ("boundless", "9"),
+    ],
+)
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_worker_is_told_the_class_of_the_callers_plan(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream, tier: str, told: str, is_stream: bool
+) -> None:
+    gateway = await make_gateway(CONFIG.format(url=upstream.url))
+    key = await gateway.new_key("other", tier)
+
+    async with gateway.http(key) as http:
+        body = {"model": "small", "messages": MESSAGES, "stream": is_stream}
+        reply = await http.post("/v1/chat/completions", json=body)
+
+    assert reply.status_code == 200, reply.text
+    assert [attempt.headers[HEADER] for attempt in upstream.attempts] == [told]
+
+
+async def test_a_batchs_line_is_of_the_lowest_class_whatever_the_plan(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await make_gateway(CONFIG.format(url=upstream.url))
+    client = gateway.client(await gateway.new_key("other", "vip"))
+
+    batch = await ended(client, await create(client, line("a")))
+
+    assert batch.status == "completed"
+    assert [attempt.headers[HEADER] for attempt in upstream.attempts] == ["0"]
+
+
+@pytest.mark.parametrize("model", ["cloud", "claude"])
+async def test_no_other_server_is_told(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream, model: str
+) -> None:
+    gateway = await make_gateway(CONFIG.format(url=upstream.url))
+
+    async with gateway.http() as http:
+        reply = await http.post("/v1/chat/completions", json={"model": model, "messages": MESSAGES})
+
+    assert reply.status_code == 200, reply.text
+    assert [HEADER in attempt.headers for attempt in upstream.attempts] == [False]
+
+
+async def test_what_a_caller_says_of_his_own_class_goes_nowhere(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await make_gateway(CONFIG.format(url=upstream.url))
+
+    async with gateway.http() as http:
+        for model in ("small", "cloud"):
+            body = {"model": model, "messages": MESSAGES}
+            await http.post("/v1/chat/completions", json=body, headers={HEADER: "9"})
+
+    assert [attempt.headers.get(HEADER) for attempt in upstream.attempts] == ["2", None]
+
+
+def test_a_worker_speaks_openais_dialect() -> None:
+    with pytest.raises(ConfigError, match=r"upstreams\.claude\.is_worker"):
+        parse(CONFIG.format(url="http://127.0.0.1:1/v1").replace("dialect:", "is_worker: true\n    dialect:"))
