@@ -9,21 +9,34 @@ from workers.http import Exchange
 from workers.metrics import Metrics, WaitEnd
 from workers.reply import Chunks, Completion, Envelope, TextChunks, TextCompletion
 from workers.request import CompletionRequest, Request
+from workers.share import Meter
 from workers.slots import Slots
 from workers.timing import Clocks
+
+ENGINE_SECONDS = b"x-weighbridge-engine-seconds"
 
 
 class Answer:
     def __init__(
-        self, engine: Engine, slots: Slots, metrics: Metrics, clocks: Clocks, *, priority: int
+        self,
+        engine: Engine,
+        slots: Slots,
+        metrics: Metrics,
+        clocks: Clocks,
+        *,
+        priority: int,
+        meter: Meter,
     ) -> None:
         self._engine = engine
         self._slots = slots
         self._metrics = metrics
         self._clocks = clocks
         self._priority = priority
+        self._meter = meter
         self.usage: TokenUsage | None = None
         """Known once the engine is done."""
+        self._engine_s = 0.0
+        """Its share of the engine's time; likewise."""
 
     async def send(self, exchange: Exchange, request: Request) -> None:
         async with aclosing(self._tokens(Job(exchange.id, request))) as tokens:
@@ -59,6 +72,7 @@ class Answer:
                 await exchange.send_event(chunk)
         if chunks.reports_usage:
             await exchange.send_event(chunks.usage(self._known_usage()))
+        await exchange.send_comment(ENGINE_SECONDS + b" " + self._told_seconds())
         await exchange.send_event(b"[DONE]")
         await exchange.end_stream()
 
@@ -67,17 +81,19 @@ class Answer:
     ) -> None:
         async for token in tokens:
             completion.add(token)
-        await exchange.send_json(200, completion.body(self._known_usage()))
+        headers = [(ENGINE_SECONDS, self._told_seconds())]
+        await exchange.send_json(200, completion.body(self._known_usage()), headers)
 
     async def _tokens(self, job: Job) -> AsyncGenerator[Token, None]:
         began = self._clocks.monotonic_s()
         last: float | None = None
         async with AsyncExitStack() as stack:
             await self._wait(stack, job.request.choices, began)
+            spent = stack.enter_context(self._meter.running(job.request.choices))
             tokens = await stack.enter_async_context(aclosing(self._engine.generate(job)))
             async for token in tokens:
                 if isinstance(token, TokenUsage):
-                    self.usage = token
+                    self.usage, self._engine_s = token, spent()
                     continue
                 if token.delta:
                     now = self._clocks.monotonic_s()
@@ -98,6 +114,9 @@ class Answer:
             raise
         finally:
             self._metrics.waited(self._priority, end, self._clocks.monotonic_s() - began)
+
+    def _told_seconds(self) -> bytes:
+        return f"{self._engine_s:.6f}".encode()
 
     def _known_usage(self) -> TokenUsage:
         if self.usage is None:

@@ -83,6 +83,10 @@ class Exchange:
             {"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True}
         )
 
+    async def send_comment(self, text: bytes) -> None:
+        """Who reads events passes over it."""
+        await self._send({"type": "http.response.body", "body": b": " + text + b"\n\n", "more_body": True})
+
     async def end_stream(self) -> None:
         await self._send({"type": "http.response.body", "body": b""})
 

@@ -17,6 +17,7 @@ from workers.health import Canary
 from workers.http import ClientGoneError, Exchange, Receive, Scope, Send
 from workers.metrics import CLIENT_GONE, CONTENT_TYPE, Metrics
 from workers.request import ChatRequest, Request, parse, parse_completion
+from workers.share import Meter
 from workers.slots import DEFAULT_PRIORITY, Slots
 from workers.timing import Clocks
 
@@ -54,6 +55,7 @@ class WorkerApp:
         self._new_id = new_id
         self._gpus = gpus
         self._metrics = Metrics(slots)
+        self._meter = Meter(clocks.monotonic_s)
         self._created = clocks.unix_s()
         self._running: set[anyio.CancelScope] = set()
         self._is_idle = asyncio.Event()
@@ -163,7 +165,9 @@ class WorkerApp:
 
     async def _answer(self, exchange: Exchange, parse: Callable[[bytes], Request]) -> None:
         priority = self._priority(exchange)
-        answer = Answer(self._engine, self._slots, self._metrics, self._clocks, priority=priority)
+        answer = Answer(
+            self._engine, self._slots, self._metrics, self._clocks, priority=priority, meter=self._meter
+        )
         status = CLIENT_GONE
         try:
             request = parse(await exchange.read_body(max_bytes=MAX_BODY_BYTES, timeout_s=BODY_TIMEOUT_S))

@@ -41,7 +41,7 @@ class Client:
 
     async def events(self, **body: Any) -> list[dict[str, Any]]:
         text = (await self.post(stream=True, stream_options={"include_usage": True}, **body)).text
-        lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+        lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line.startswith("data: ")]
         assert lines[-1] == "[DONE]"
         return [msgspec.json.decode(line) for line in lines[:-1]]
 

@@ -216,6 +216,23 @@ async def test_the_gpus_figures_stand_among_the_metrics(bench: Bench) -> None:
     assert 'weighbridge_worker_gpu_utilisation_ratio{gpu="0",name="NVIDIA H200",uuid="GPU-a"} 0.75' in text
 
 
+async def test_two_answers_at_once_share_the_engines_time_and_each_says_how_much_was_its_own(
+    bench: Bench,
+) -> None:
+    bench.engine.go.clear()
+    async with asyncio.TaskGroup() as tasks:
+        whole = tasks.create_task(bench.chat())
+        await until(lambda: bench.slots.taken == 1)
+        bench.now_s += 2
+        stream = tasks.create_task(bench.chat(stream=True))
+        await until(lambda: bench.engine.working == 2)
+        bench.now_s += 1
+        bench.engine.go.set()
+
+    assert whole.result().headers["x-weighbridge-engine-seconds"] == "2.500000"
+    assert stream.result().text.endswith(": x-weighbridge-engine-seconds 0.500000\n\ndata: [DONE]\n\n")
+
+
 async def test_an_engine_that_cannot_keep_to_a_regular_expression_refuses_it(bench: Bench) -> None:
     response = await bench.chat(structured_outputs={"regex": "[ab]+"})
 
