@@ -34,6 +34,9 @@ examples:
 The first line on standard output is a JSON object with the URL, printed when the model
 has loaded and answered. SIGTERM lets running requests finish, then exits with 0.
 
+Where a key is set, the header x-weighbridge-priority, 0 to 9, says which of the waiting go
+first. The gateway sends it to upstreams with `is_worker: true`.
+
 routes:
   POST /v1/chat/completions, POST /v1/completions                 with the key, if one is set
   GET /v1/models, GET /metrics                                    likewise
@@ -65,6 +68,7 @@ def _run(args: argparse.Namespace) -> None:
         api_key=api_key,
         max_waiting=args.max_queue,
         max_wait_s=args.queue_wait,
+        age_s=args.queue_age,
         drain_s=args.drain,
         dies_with_parent=args.die_with_parent,
     )
@@ -187,6 +191,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     queue.add_argument(
         "--queue-wait", type=_seconds, default=30.0, metavar="S", help="then 503 (default: %(default)s)"
+    )
+    queue.add_argument(
+        "--queue-age",
+        type=_seconds,
+        default=5.0,
+        metavar="S",
+        help="who waits rises by a priority class every S seconds (default: %(default)s)",
     )
     queue.add_argument(
         "--drain",
