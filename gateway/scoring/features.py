@@ -129,7 +129,7 @@ def assembled(texts: Sequence[str], rows: Sequence[Row], encode: Encode) -> Inpu
 
 
 def _numbered(tokens: Ints) -> tuple[Ints, npt.NDArray[np.intp]]:
-    """The different tokens, and for each token the place of its like among them: what `np.unique` does, in half its time."""
+    """The different tokens, and for each token the place of its like among them: what `np.unique` does, in two thirds of its time."""
     if not tokens.size:
         return np.zeros(1, np.int32), np.zeros(0, np.intp)
     order = tokens.argsort()
