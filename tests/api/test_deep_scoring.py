@@ -20,8 +20,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def complexity(gateway: RunningGateway, text: str, *, model: str = "auto") -> float:
-    await gateway.client().chat.completions.create(model=model, messages=[{"role": "user", "content": text}])
-    return (await gateway.entries())[-1].complexity
+    """As the ledger has it; the caller is told two digits of the same."""
+    raw = await gateway.client().chat.completions.with_raw_response.create(
+        model=model, messages=[{"role": "user", "content": text}]
+    )
+    booked = (await gateway.entries())[-1].complexity
+    assert raw.headers["x-weighbridge-complexity"] == f"{booked:.2f}"
+    return booked
 
 
 def harder(share: float) -> float:
