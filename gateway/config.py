@@ -214,9 +214,33 @@ class Model(_Section, frozen=True, kw_only=True):
     """A known accuracy on prompts of middling difficulty; empty: what its size is expected to reach."""
 
 
+class Autoscale(_Section, frozen=True, kw_only=True):
+    """How many servers there should be, by how full and how busy those are that there are."""
+
+    min: Positive = 1
+    max: Positive = 1
+    target: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.75
+    """Share of all places that should be taken."""
+
+
 class Upstream(_Section, frozen=True, kw_only=True):
-    base_url: str
-    """Up to and including the version: `https://api.openai.com/v1`."""
+    base_url: str = ""
+    """Up to and including the version: `https://api.openai.com/v1`. `unix:PATH` is a server behind a Unix socket."""
+    base_urls: tuple[str, ...] = ()
+    """Instead of `base_url`: several servers of the same models. Each call goes to the one with the least to do."""
+    worker: str = ""
+    """Instead of either: the worker of this name, as many of it as `weighbridge up` runs at the moment."""
+    resolves: bool = False
+    """Every address of the host name in `base_url` is a server of its own, as behind a headless service."""
+    engine: Literal["", "weighbridge", "vllm", "sglang", "tgi", "llamacpp"] = ""
+    """What serves there, if its figures are to be read: queue, places, use of memory for keys and values. Left out for a
+    worker of ours: `weighbridge`; else nothing is read."""
+    metrics_url: str = ""
+    """Where these figures are, if not at `/metrics` beside the version of `base_url`."""
+    affinity: Literal["none", "prefix"] = "none"
+    """`prefix`: requests of a tenant that begin alike go to the same server while it has room, for its prefix cache."""
+    autoscale: Autoscale | None = None
+    """Tell in `/metrics` how many servers there should be, for what starts and stops them."""
     dialect: Literal["openai", "anthropic"] = "openai"
     """What the server speaks. Anything that looks like OpenAI is `openai`. Callers of any dialect reach it."""
     api_key_env: str = ""
@@ -252,7 +276,7 @@ class Upstream(_Section, frozen=True, kw_only=True):
     """Keep its replies in the cache. `false`: every request reaches it."""
     is_worker: bool = False
     """It is a worker of ours, and is told each request's class in `x-weighbridge-priority`: higher classes go first
-    when its places are taken. No other server should know."""
+    when its places are taken. No other server should know. With `worker` it is one in any case."""
 
 
 class TierConfig(_Section, frozen=True, kw_only=True):
@@ -375,8 +399,17 @@ class Worker(_Section, frozen=True, kw_only=True):
     """A path to a GGUF file or to a folder with a `config.json`, or `smollm2-135m-instruct`, which the demo installs."""
     serves: tuple[ModelName, ...]
     """The names under which it answers."""
-    port: Port
+    port: Port | None = None
+    """Left out: it listens on Unix sockets in the data folder, for upstreams that name it with `worker`."""
     host: str = "127.0.0.1"
+    replicas: Positive = 1
+    """Processes with the same model."""
+    autoscale: Autoscale | None = None
+    """Instead of `replicas`: as many as the load asks for."""
+    gpus: tuple[str, ...] = ()
+    """What its processes may have, as CUDA_VISIBLE_DEVICES names them. Left out: each sees all that there are."""
+    gpus_each: Positive = 1
+    """How many of `gpus` each process gets: more than one splits the model's layers' weights over them."""
     engine: Literal["auto", "llamacpp", "transformers"] = "auto"
     """`auto`: llamacpp for a GGUF file, transformers for a folder."""
     precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = "auto"

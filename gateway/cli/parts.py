@@ -123,7 +123,7 @@ class Parts:
             f"worker `{name}`: {', '.join(worker.serves)}",
             ["workers", *worker_options(worker)],
             log=f"worker-{name}.log",
-            at=(worker.host, worker.port),
+            at=(worker.host, worker.port or 0),
             stop_s=_WORKER_DRAIN_S + _SPARE_S,
         )
 

@@ -116,7 +116,8 @@ def _check_ports(plan: _Plan) -> None:
     ports = [("server.port", server.host, server.port, "--port N")]
     ports.append(("server.admin_port", server.admin_host, server.admin_port, "--admin-port N"))
     for name, worker in plan.config.workers.items():
-        ports.append((f"workers.{name}.port", worker.host, worker.port, ""))
+        if worker.port is not None:
+            ports.append((f"workers.{name}.port", worker.host, worker.port, ""))
     for field, host, port, option in ports:
         try:
             bound(field, host, port).close()
