@@ -151,7 +151,7 @@ class Gateway:
         self.registry = _registry(config)
         self.catalogue = Catalogue(config, self.prices.current)
         self.limits_client = StoreClient(urls.limits, clock=clock, timeout_s=config.limits.timeout_s)
-        self.cache_client = StoreClient(urls.cache, clock=clock, timeout_s=config.limits.timeout_s)
+        self.cache_client = StoreClient(urls.cache, clock=clock, timeout_s=config.cache.timeout_s)
         self.limiter = FailoverLimiter(
             RedisLimiter(
                 self.limits_client,

@@ -93,8 +93,9 @@ class LimitStore(_Section, frozen=True, kw_only=True):
     url: str = "embedded"
     """`embedded` (a Valkey of our own in the data folder), or `redis://`, `rediss://`, `unix://`."""
     url_env: str = ""
-    timeout_s: Seconds = 0.05
-    """What the store may take to answer, from the sending; beyond it the breaker counts a failure."""
+    timeout_s: Seconds = 0.25
+    """What the store may take to answer, from the sending; beyond it the breaker counts a failure, and a request with a
+    budget gets 503. A store that is well answers within 1 ms; a crowded machine may keep it waiting for 50."""
     local_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     """Share of each rate that this process grants by itself while the store is gone: 1 / number of gateways."""
 
@@ -104,6 +105,8 @@ class Cache(_Section, frozen=True, kw_only=True):
     url: str = "embedded"
     """As for limits. A store of its own, so that cached replies can never push out a counter."""
     url_env: str = ""
+    timeout_s: Seconds = 0.05
+    """What the store may take to answer; beyond it the request is a miss."""
     ttl_s: Positive = 3600
     when: Literal["deterministic", "always"] = "deterministic"
     """`deterministic`: only requests with `temperature: 0`, or a `seed`, have one right answer to repeat."""
