@@ -22,7 +22,16 @@ class ClientGoneError(Exception):
 
 
 class Exchange:
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        new_id: Callable[[], str],
+        is_last: Callable[[], bool],
+    ) -> None:
+        """`is_last` says, when the response begins, whether its connection is to end with it."""
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self._headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
@@ -33,6 +42,7 @@ class Exchange:
         self.status = 0
         """What was answered; 0 as long as nothing was."""
         self._is_stream = False
+        self._is_last = is_last
 
     def header(self, name: bytes) -> bytes:
         """Empty if it is absent or, as none of those read here may be, repeated."""
@@ -101,7 +111,7 @@ class Exchange:
         if error.retry_after_s is not None:
             headers.append((b"retry-after", str(error.retry_after_s).encode()))
         if error.status in (408, 413):
-            headers.append((b"connection", b"close"))  # the rest of the body is not read
+            self._is_last = lambda: True  # the rest of the body is not read
         if error.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         await self.send_json(error.status, error.body(), headers)
@@ -109,4 +119,6 @@ class Exchange:
     async def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]], content_type: bytes) -> None:
         self.status = status
         own = [(b"content-type", content_type), (b"x-request-id", self.id.encode())]
+        if self._is_last():
+            own.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})

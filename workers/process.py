@@ -19,6 +19,7 @@ from workers.gpu import Gpus, Nvml
 from workers.health import Canary
 from workers.server import WorkerApp
 from workers.slots import Slots
+from workers.stopping import Stop
 from workers.timing import Clocks
 
 KILL_AFTER_S = 10
@@ -31,24 +32,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_waiting: int
     max_wait_s: float
     age_s: float
+    lame_duck_s: float
     drain_s: float
     dies_with_parent: bool
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Raises ConfigError if the port is taken. Port 0 takes a free one."""
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as exc:
-        raise ConfigError(f"--host {host}: {exc.strerror}") from exc
-    sock = socket.socket(family, kind, proto)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind(address)
-    except OSError as exc:
-        sock.close()
-        raise ConfigError(f"cannot listen on {host}:{port}: {exc.strerror}; choose another --port") from exc
-    return sock
 
 
 def run(engine: Engine, settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> None:
@@ -79,8 +65,8 @@ async def _serve(
         gpus=Gpus(Nvml(_visible_gpus()), now_s=time.perf_counter),
     )
     server = _Server(_uvicorn_config(app))
-    stop = asyncio.Event()
-    _on_signals(stop)
+    stop = Stop()
+    stop.on_signals()
     failure: ConfigError | None = None
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=[sock]))
@@ -89,7 +75,7 @@ async def _serve(
             background.append(tasks.create_task(_stop_with_parent(stop)))
         try:
             await engine.start()
-            _on_signals(stop)  # llama.cpp put its own handlers in place
+            stop.on_signals()  # llama.cpp put its own handlers in place
             await canary.check()
             if not canary.is_well:
                 raise ConfigError("the model loaded but generates nothing; the lines above say why")
@@ -98,8 +84,11 @@ async def _serve(
         else:
             app.loaded()
             background.append(tasks.create_task(canary.watch()))
+            lame_duck_s = 0 if stop.is_asked else settings.lame_duck_s  # else nobody has heard of it
             on_ready()
             await stop.wait()
+            app.leave()
+            await stop.wait_hurried(lame_duck_s)
             signal.alarm(round(settings.drain_s) + KILL_AFTER_S)
             await app.drain(settings.drain_s)
         server.should_exit = True
@@ -137,14 +126,8 @@ def _visible_gpus() -> str | None:
     return os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 - CUDA itself reads it there, and nowhere else
 
 
-def _on_signals(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-
-
-async def _stop_with_parent(stop: asyncio.Event) -> None:
+async def _stop_with_parent(stop: Stop) -> None:
     parent = os.getppid()
     while os.getppid() == parent:
         await asyncio.sleep(0.5)
-    stop.set()
+    stop.ask()

@@ -61,6 +61,7 @@ class WorkerApp:
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._is_loaded = False
+        self._is_leaving = False
         self._is_draining = False
         self._is_cut = False
         self._open_routes: dict[str, tuple[str, Handler]] = {
@@ -79,8 +80,13 @@ class WorkerApp:
         self._is_loaded = True
         self._metrics.loaded(self._engine.card)
 
+    def leave(self) -> None:
+        """Not ready from now on, and each connection ends with its next answer; whatever comes is still served."""
+        self._is_leaving = True
+
     async def drain(self, limit_s: float) -> None:
         """Takes nothing new, lets what runs finish within the limit, and cuts the rest off with an error."""
+        self.leave()
         self._is_draining = True
         try:
             async with asyncio.timeout(limit_s):
@@ -93,7 +99,7 @@ class WorkerApp:
             await self._is_idle.wait()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send, new_id=self._new_id)
+        exchange = Exchange(scope, receive, send, new_id=self._new_id, is_last=lambda: self._is_leaving)
         try:
             await self._handler(exchange)(exchange)
         except ClientGoneError:
@@ -128,6 +134,8 @@ class WorkerApp:
 
     async def _readyz(self, exchange: Exchange) -> None:
         self._check_open()
+        if self._is_leaving:
+            raise _draining()
         if not self._canary.is_well:
             raise BusyError("The engine does not answer.", code="engine_silent")
         await exchange.send_json(200, {"status": "ready", "models": self._names})
@@ -153,7 +161,7 @@ class WorkerApp:
 
     def _check_open(self) -> None:
         if self._is_draining:
-            raise BusyError("This worker is shutting down.", code="draining")
+            raise _draining()
         if not self._is_loaded:
             raise BusyError("The model is still loading.", code="model_loading", retry_after_s=1)
 
@@ -228,6 +236,10 @@ class WorkerApp:
         if request.structured_outputs is not None and "regex" not in self._engine.card.abilities:
             text = "This model cannot keep to a regular expression."
             raise InvalidRequestError(text, param="structured_outputs")
+
+
+def _draining() -> BusyError:
+    return BusyError("This worker is shutting down.", code="draining")
 
 
 async def _cancel_when_gone(exchange: Exchange, scope: anyio.CancelScope) -> None:

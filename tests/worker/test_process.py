@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fixtures.worker import MODEL, ROOT, running_worker
+from tests.fixtures.worker import MODEL, ROOT, Worker, running_worker
 
 BODY = {
     "model": "small",
@@ -122,3 +123,46 @@ def test_a_worker_whose_parent_dies_stops_too() -> None:
 
     assert result.returncode == 0
     assert result.stderr == b""
+
+
+@pytest.mark.model
+@pytest.mark.fault("A24")
+def test_a_worker_on_a_unix_socket_is_its_users_alone_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "worker.sock"
+    with running_worker(tmp_path, uds=path) as worker, on_socket(path, worker) as client:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        reply = client.post(f"{worker.url}/chat/completions", json=BODY | {"max_tokens": 2})
+        keyless = client.get(f"{worker.url}/models", headers={"authorization": ""})
+        code = worker.stop()
+
+    assert mode == 0o600
+    assert (reply.status_code, keyless.status_code) == (200, 401)
+    assert code == 0
+    assert not path.exists()
+
+
+@pytest.mark.model
+@pytest.mark.fault("S22")
+def test_a_lame_duck_is_unready_at_once_and_serves_what_still_comes_until_it_is_hurried(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "worker.sock"
+    with (
+        running_worker(tmp_path, "--lame-duck", "600", uds=path) as worker,
+        on_socket(path, worker) as client,
+    ):
+        before = client.get(f"{worker.root}/readyz")
+        worker.process.send_signal(signal.SIGTERM)
+        while (ready := client.get(f"{worker.root}/readyz")).status_code == 200:
+            pass
+        reply = client.post(f"{worker.url}/chat/completions", json=BODY | {"max_tokens": 2})
+        code = worker.stop()
+
+    assert "connection" not in before.headers
+    assert ready.json()["error"]["code"] == "draining"
+    assert (reply.status_code, reply.headers["connection"]) == (200, "close")
+    assert code == 0
+
+
+def on_socket(path: Path, worker: Worker) -> httpx.Client:
+    return httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), headers=worker.headers, timeout=60)

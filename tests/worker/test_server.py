@@ -160,6 +160,19 @@ async def test_a_full_queue_answers_503_and_says_when_to_come_back() -> None:
 
 
 @pytest.mark.fault("S22")
+async def test_a_worker_that_leaves_is_unready_serves_on_and_ends_each_connection(bench: Bench) -> None:
+    before = await bench.chat()
+
+    bench.app.leave()
+
+    after, stream = await bench.chat(), await bench.chat(stream=True)
+    assert await bench.code("/readyz") == (503, "draining")
+    assert [after.status_code, stream.status_code] == [200, 200]
+    assert after.headers["connection"] == stream.headers["connection"] == "close"
+    assert "connection" not in before.headers
+
+
+@pytest.mark.fault("S22")
 async def test_draining_refuses_the_new_and_finishes_the_running(bench: Bench) -> None:
     bench.engine.go.clear()
     async with asyncio.TaskGroup() as tasks:
