@@ -1,6 +1,6 @@
 """Servers that answer for one upstream: where each is, how loaded it says it is, and who wrote the list of them."""
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -17,6 +17,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Base URL, version included: `http://10.0.3.7:8000/v1`. Behind a socket the host is only a name."""
     socket: str = ""
     """Path of a Unix socket to reach it by; empty: by the URL's host and port."""
+    address: str = ""
+    """IP address to connect to; empty: whatever the URL's host resolves to. The host stays the name in Host and TLS."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,3 +44,33 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True):
 
     worker: str
     endpoints: tuple[Endpoint, ...]
+
+
+class EndpointHandle(Protocol):
+    """A server as the gateway has it now: `UpstreamPool.endpoints()` gives those of all upstreams, and they change."""
+
+    @property
+    def upstream(self) -> str: ...
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that it is serving for this gateway."""
+        ...
+
+    @property
+    def load(self) -> Load | None:
+        """The last that was told."""
+        ...
+
+    def tell(self, load: Load | None) -> None:
+        """What it has just said of itself. None: nothing, so only what is in flight here counts from now on."""
+        ...
+
+    async def page(self, url: str, *, timeout_s: float, max_bytes: int) -> bytes | None:
+        """What a GET of this absolute URL gives by the endpoint's own way (its socket, its address), on connections
+        that no call waits for. The key goes with it only to the endpoint's own origin. None if it is not a 200 in time
+        and of this size at most."""
+        ...
