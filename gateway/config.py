@@ -20,6 +20,8 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Gib = Annotated[float, msgspec.Meta(gt=0, le=100_000)]
+UpToAnHour = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+Gpu = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9/:-]{0,127}$")]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Origin = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\s]+)$")]
@@ -221,9 +223,21 @@ class Autoscale(_Section, frozen=True, kw_only=True):
     """How many servers there should be, by how full and how busy those are that there are."""
 
     min: Positive = 1
-    max: Positive = 1
+    max: Positive
     target: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.75
-    """Share of all places that should be taken."""
+    """Share of all places that should be taken, on average over `average_s`. What waits counts as if it ran."""
+    average_s: Seconds = 60.0
+    burst_s: Seconds = 10.0
+    """More work than fits at all is waited for no longer than so: then servers for all of it are asked for at once."""
+    tolerance: Share = 0.1
+    """Of the servers that there are: a need that exceeds them by less starts none."""
+    down_after_s: Seconds = 300.0
+    """There are fewer only when for so long no moment asked for more."""
+    places_each: Positive | None = None
+    """What one server can work on at the same time, for engines that do not tell (vLLM's `--max-num-seqs`), or less
+    than it tells if its answers become too slow before."""
+    tokens_per_s_each: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """What one server can generate: near it, it counts as full however many places are free."""
 
 
 class Upstream(_Section, frozen=True, kw_only=True):
@@ -409,7 +423,12 @@ class Worker(_Section, frozen=True, kw_only=True):
     """Processes with the same model."""
     autoscale: Autoscale | None = None
     """Instead of `replicas`: as many as the load asks for."""
-    gpus: tuple[str, ...] = ()
+    rollout: Literal["start_first", "stop_first"] = "start_first"
+    """How a process gives way to one of another model: `start_first` keeps it until the new one is ready, and needs the
+    memory of both. A worker with a `port` is always stopped first."""
+    drain_s: UpToAnHour = 300.0
+    """How long answers may still run in a process that is replaced or retired."""
+    gpus: tuple[Gpu, ...] = ()
     """What its processes may have, as CUDA_VISIBLE_DEVICES names them. Left out: each sees all that there are."""
     gpus_each: Positive = 1
     """How many of `gpus` each process gets: more than one splits the model's layers' weights over them."""
@@ -461,6 +480,13 @@ class Config(_Section, frozen=True, kw_only=True):
     @property
     def secrets_path(self) -> Path:
         return self.data_path / "secrets"
+
+    def worker_key(self, name: str) -> tuple[str, str]:
+        """Where its key is: the name of an environment variable, or a file. Both are empty if it wants none."""
+        worker = self.workers[name]
+        if worker.port is not None or worker.api_key_env or worker.api_key_file:
+            return worker.api_key_env, worker.api_key_file
+        return "", str(self.secrets_path / f"worker-{name}.key")
 
     @property
     def database_url(self) -> str:
@@ -599,12 +625,15 @@ def _check(config: Config, source: str) -> None:
             raise ConfigError(f"{at}.is_worker: workers of ours speak OpenAI's dialect")
         _check_fields(f"{at}.unsupported", upstream.unsupported)
     _check_kinds(source, config)
+    _check_autoscale(source, config)
     low, high = config.scoring.deep.band
     if low > high:
         raise ConfigError(
             f"{source}: scoring.deep.band: expected the lower complexity first, such as [0.2, 0.8]"
         )
     _check_reference(f"{source}: planning.reference", config)
+    for name, worker in config.workers.items():
+        _check_worker(f"{source}: workers.{name}", worker)
     for name, tier in config.tiers.items():
         _check_usd(f"{source}: tiers.{name}.budget_usd_per_month", tier.budget_usd_per_month)
     if (
@@ -615,6 +644,36 @@ def _check(config: Config, source: str) -> None:
         raise ConfigError(
             f"{source}: server.admin_port: {config.server.port} is the apps' port; admin needs its own"
         )
+
+
+def _check_worker(at: str, worker: Worker) -> None:
+    scale, most = worker.autoscale, worker.replicas
+    if scale is not None:
+        if worker.replicas > 1:
+            raise ConfigError(f"{at}.replicas: `autoscale` says how many; remove one of the two")
+        if scale.min > scale.max:
+            raise ConfigError(f"{at}.autoscale.min: {scale.min} is more than max, {scale.max}")
+        most = scale.max
+    if worker.port is not None and most > 1:
+        raise ConfigError(f"{at}.port: is for one process; leave it out, and name the worker in its upstream")
+    if not worker.gpus:
+        if worker.gpus_each > 1:
+            raise ConfigError(f"{at}.gpus_each: say in `gpus` which there are")
+        return
+    _check_gpus(at, worker, most)
+
+
+def _check_gpus(at: str, worker: Worker, most: int) -> None:
+    if len(set(worker.gpus)) < len(worker.gpus):
+        raise ConfigError(f"{at}.gpus: names one twice")
+    if most * worker.gpus_each > len(worker.gpus):
+        raise ConfigError(
+            f"{at}.gpus: {most} x {worker.gpus_each} are needed, and {len(worker.gpus)} are named"
+        )
+    if worker.device not in ("auto", "cuda"):
+        raise ConfigError(f"{at}.device: is {worker.device}, and `gpus` says where it runs; remove one")
+    if worker.gpus_each > 1 and worker.engine == "llamacpp":
+        raise ConfigError(f"{at}.gpus_each: only the transformers engine splits a model over several")
 
 
 def _check_reference(at: str, config: Config) -> None:
@@ -677,6 +736,15 @@ def _check_fields(at: str, names: tuple[str, ...]) -> None:
             raise ConfigError(
                 f"{at}: {name!r} is an ability: leave it out of the model's `abilities` instead"
             )
+
+
+def _check_autoscale(source: str, config: Config) -> None:
+    for section, parts in (("upstreams", config.upstreams), ("workers", config.workers)):
+        for name, part in parts.items():
+            if part.autoscale is not None and part.autoscale.min > part.autoscale.max:
+                raise ConfigError(
+                    f"{source}: {section}.{name}.autoscale: expected a `min` of at most `max`, {part.autoscale.max}"
+                )
 
 
 def _check_kinds(source: str, config: Config) -> None:
