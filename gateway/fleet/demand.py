@@ -1,0 +1,98 @@
+"""How many full servers' worth of work a fleet has, by what its servers tell of themselves."""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.config import Autoscale
+from gateway.fleet.contract import Load
+
+
+class _Speeds:
+    """Tokens per second of one server over the last moments."""
+
+    def __init__(self, over_s: float) -> None:
+        self._over_s = over_s
+        self._counts: deque[tuple[float, float, bool]] = deque()
+
+    def add(self, now_s: float, tokens: float | None, *, is_queued: bool) -> None:
+        if tokens is None:
+            return
+        if self._counts and (tokens < self._counts[-1][1] or now_s <= self._counts[-1][0]):
+            self._counts.clear()  # it was started again, and counts from 0
+        self._counts.append((now_s, tokens, is_queued))
+        while len(self._counts) > 2 and self._counts[1][0] <= now_s - self._over_s:
+            self._counts.popleft()
+
+    @property
+    def now(self) -> float | None:
+        if len(self._counts) < 2:
+            return None
+        (begin, first, _), (end, last, _) = self._counts[0], self._counts[-1]
+        return (last - first) / (end - begin)
+
+    @property
+    def is_at_its_limit(self) -> bool:
+        return all(is_queued for _, _, is_queued in self._counts)
+
+
+class Demand:
+    """Keeps what has to be remembered between two readings: the counts of tokens, and the best speed seen."""
+
+    def __init__(self, settings: Autoscale) -> None:
+        self._settings = settings
+        self._speeds: dict[str, _Speeds] = {}
+        self._best: float | None = None
+
+    def of(self, now_s: float, loads: Mapping[str, Load | None]) -> float | None:
+        """1.0 is the work that fills one server; what waits counts as if it ran. None if no server tells anything.
+
+        A server that tells nothing counts as one that is wanted: as busy as the others, and at least at the target.
+        """
+        self._speeds = {name: self._speeds.get(name) or self._new() for name in loads}
+        told = [self._of_one(now_s, name, load) for name, load in loads.items()]
+        known = [each for each in told if each is not None]
+        if not known:
+            return None
+        unknown = max(sum(known) / len(known), self._settings.target)
+        return sum(known) + unknown * (len(told) - len(known))
+
+    def _new(self) -> _Speeds:
+        return _Speeds(self._settings.average_s)
+
+    def _of_one(self, now_s: float, name: str, load: Load | None) -> float | None:
+        load = _sane(load or Load())
+        speeds, queued = self._speeds[name], load.queued or 0.0
+        speeds.add(now_s, load.generated_tokens, is_queued=queued > 0)
+        taken = self._taken(load, speeds.now)
+        if speeds.now is not None and speeds.is_at_its_limit:
+            self._best = max(self._best or 0.0, speeds.now)
+        if taken is None:
+            return 1.0 + queued / max(load.running or 0.0, 1.0) if queued else None
+        places = self._places(load)
+        return taken + (queued / places if places else taken * queued / max(load.running or 0.0, 1.0))
+
+    def _taken(self, load: Load, speed: float | None) -> float | None:
+        """How full it is, by the scarcest of what it has."""
+        places, each = self._places(load), self._settings.tokens_per_s_each
+        shares = [] if load.kv_use is None else [min(load.kv_use, 1.0)]
+        if places and load.running is not None:
+            shares.append(load.running / places)
+        if each and speed is not None:
+            shares.append(speed / each)
+        if not shares and self._best and speed is not None:
+            shares.append(min(speed / self._best, 1.0))
+        return max(shares, default=None)
+
+    def _places(self, load: Load) -> float | None:
+        return self._settings.places_each or load.slots
+
+
+def _sane(load: Load) -> Load:
+    return Load(**{name: _figure(value) for name, value in msgspec.structs.asdict(load).items()})
+
+
+def _figure(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) and value >= 0 else None
