@@ -61,6 +61,11 @@ class EndpointHandle(Protocol):
         ...
 
     @property
+    def is_healthy(self) -> bool:
+        """Whether calls are sent there: its breaker lets them through."""
+        ...
+
+    @property
     def load(self) -> Load | None:
         """The last that was told."""
         ...
