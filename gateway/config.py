@@ -47,6 +47,8 @@ ABILITIES = (
 )
 ANTHROPIC_ABILITIES = ("tools", "vision", "files", "json_schema", "reasoning", "unpriced_tools")
 """Those that can be asked for in Anthropic's dialect."""
+_HTTP_URL = re.compile(r"https?://[^/?#@]+(/[^?#]*)?")
+_MOST_SOCKET_BYTES = 107
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(?:\.[a-z0-9_]{1,64})?")
 
 
@@ -179,7 +181,7 @@ class Outcomes(_Section, frozen=True, kw_only=True):
 
 
 class PriceConfig(_Section, frozen=True, kw_only=True):
-    """USD per million tokens."""
+    """USD per million tokens, and per hour of an engine."""
 
     input: Usd
     output: Usd
@@ -191,6 +193,10 @@ class PriceConfig(_Section, frozen=True, kw_only=True):
     """Of input that the upstream stores for later requests, where it bills that dearer. Default: as input."""
     cache_write_1h: Usd | None = None
     """Likewise, where it is stored for an hour. Default: as cache_write."""
+    engine_hour: Usd = Decimal(0)
+    """Of a worker of ours: what an hour of its engine costs, beside the tokens (`input: 0, output: 0` for the time alone).
+    Each answer pays for its share of the engine's time. A sound figure: the rent of all GPUs that the worker has, by the
+    share of the day in which it is busy."""
     source: str = "config"
 
 
@@ -215,6 +221,10 @@ class Model(_Section, frozen=True, kw_only=True):
     """Request fields that this model does not honour, beside those of its upstream: `seed`, `logit_bias`, ..."""
     batch_price_factor: Decimal = Decimal(1)
     """What a line of a batch costs, as a share of the price: 0.5 is half. An upstream bills lines like any request."""
+    tokens_per_s: Positive | None = None
+    """What its engine writes (of an embedding model: reads) for all requests together under the load that you expect.
+    Needed with `price.engine_hour`: by it requests are weighed beforehand, and charged where the worker could not tell its
+    time. Ten tokens of a prompt count as one that is written."""
     p_good: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     """A known accuracy on prompts of middling difficulty; empty: what its size is expected to reach."""
 
@@ -248,10 +258,12 @@ class Upstream(_Section, frozen=True, kw_only=True):
     worker: str = ""
     """Instead of either: the worker of this name, as many of it as `weighbridge up` runs at the moment."""
     resolves: bool = False
-    """Every address of the host name in `base_url` is a server of its own, as behind a headless service."""
+    """Every address of the host name in `base_url` is a server of its own, as behind a headless service. Looked up again
+    every 5 seconds; of IPv4 and IPv6 the kind that the resolver puts first."""
     engine: Literal["", "weighbridge", "vllm", "sglang", "tgi", "llamacpp"] = ""
     """What serves there, if its figures are to be read: queue, places, use of memory for keys and values. Left out for a
-    worker of ours: `weighbridge`; else nothing is read."""
+    worker of ours: `weighbridge`; else nothing is read. It says too that the server is your own and bills nobody: a call
+    whose connection breaks before it has answered is made once more, at another server."""
     metrics_url: str = ""
     """Where these figures are, if not at `/metrics` beside the version of `base_url`."""
     affinity: Literal["none", "prefix"] = "none"
@@ -285,15 +297,25 @@ class Upstream(_Section, frozen=True, kw_only=True):
     total_timeout_s: Seconds = 300.0
     """For the whole attempt, streamed or not."""
     max_connections: Positive = 256
+    """To each server."""
     max_reply_bytes: Positive = 16_777_216
     """A longer reply is given up. Vectors are long: theirs may have four times as much."""
     is_breaker_enabled: bool = True
-    """Leave it alone for a while after repeated failures."""
+    """Leave it alone for a while after repeated failures; each of several servers for itself."""
     is_cached: bool = True
     """Keep its replies in the cache. `false`: every request reaches it."""
     is_worker: bool = False
     """It is a worker of ours, and is told each request's class in `x-weighbridge-priority`: higher classes go first
     when its places are taken. No other server should know. With `worker` it is one in any case."""
+
+    @property
+    def is_ours(self) -> bool:
+        return self.is_worker or bool(self.worker)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Of its servers, where the file names them."""
+        return self.base_urls or ((self.base_url,) if self.base_url else ())
 
 
 class TierConfig(_Section, frozen=True, kw_only=True):
@@ -494,6 +516,11 @@ class Config(_Section, frozen=True, kw_only=True):
         return named or self.database.url or f"sqlite:///{self.data_path / 'weighbridge.db'}"
 
 
+def unix_path(url: str) -> str | None:
+    """The socket behind `unix:PATH`; None for any other URL."""
+    return str(Path(url[5:]).expanduser()) if url.startswith("unix:") and url != "unix:" else None
+
+
 def environment() -> dict[str, str]:
     """The process environment, read in this one place."""
     return dict(os.environ)  # noqa: TID251 - the one place where settings come in from outside
@@ -612,8 +639,9 @@ def _check(config: Config, source: str) -> None:
         raise ConfigError(f"{source}: upstreams: name at least one server to route to")
     for name, upstream in config.upstreams.items():
         at = f"{source}: upstreams.{name}"
-        if not re.match(r"^https?://[^/?#@]+(/[^?#]*)?$", upstream.base_url):
-            raise ConfigError(f"{at}.base_url: expected http(s)://host/path without credentials or query")
+        _check_servers(at, upstream)
+        if upstream.worker:
+            _check_worker_of(at, upstream, config)
         if not upstream.models:
             raise ConfigError(f"{at}.models: name at least one model")
         for model_name, model in upstream.models.items():
@@ -621,11 +649,16 @@ def _check(config: Config, source: str) -> None:
             if upstream.dialect == "anthropic":
                 _check_anthropic(f"{at}.models.{model_name}", model)
             _check_dialect(f"{at}.models.{model_name}", upstream, model)
-        if upstream.is_worker and upstream.dialect != "openai":
-            raise ConfigError(f"{at}.is_worker: workers of ours speak OpenAI's dialect")
+            _check_engine_hour(f"{at}.models.{model_name}", upstream, model)
+        if upstream.is_ours and upstream.dialect != "openai":
+            field = "worker" if upstream.worker else "is_worker"
+            raise ConfigError(f"{at}.{field}: workers of ours speak OpenAI's dialect")
+        if upstream.autoscale is not None and upstream.autoscale.min > upstream.autoscale.max:
+            raise ConfigError(f"{at}.autoscale: min is {upstream.autoscale.min}, more than its max")
+        if upstream.autoscale is not None:
+            _check_autoscale(f"{at}.autoscale", upstream.autoscale)
         _check_fields(f"{at}.unsupported", upstream.unsupported)
     _check_kinds(source, config)
-    _check_autoscale(source, config)
     low, high = config.scoring.deep.band
     if low > high:
         raise ConfigError(
@@ -651,8 +684,7 @@ def _check_worker(at: str, worker: Worker) -> None:
     if scale is not None:
         if worker.replicas > 1:
             raise ConfigError(f"{at}.replicas: `autoscale` says how many; remove one of the two")
-        if scale.min > scale.max:
-            raise ConfigError(f"{at}.autoscale.min: {scale.min} is more than max, {scale.max}")
+        _check_autoscale(f"{at}.autoscale", scale)
         most = scale.max
     if worker.port is not None and most > 1:
         raise ConfigError(f"{at}.port: is for one process; leave it out, and name the worker in its upstream")
@@ -661,6 +693,11 @@ def _check_worker(at: str, worker: Worker) -> None:
             raise ConfigError(f"{at}.gpus_each: say in `gpus` which there are")
         return
     _check_gpus(at, worker, most)
+
+
+def _check_autoscale(at: str, scale: Autoscale) -> None:
+    if scale.min > scale.max:
+        raise ConfigError(f"{at}.min: {scale.min} is more than max, {scale.max}")
 
 
 def _check_gpus(at: str, worker: Worker, most: int) -> None:
@@ -674,6 +711,45 @@ def _check_gpus(at: str, worker: Worker, most: int) -> None:
         raise ConfigError(f"{at}.device: is {worker.device}, and `gpus` says where it runs; remove one")
     if worker.gpus_each > 1 and worker.engine == "llamacpp":
         raise ConfigError(f"{at}.gpus_each: only the transformers engine splits a model over several")
+
+
+def _check_servers(at: str, upstream: Upstream) -> None:
+    named = [field for field in ("base_url", "base_urls", "worker") if getattr(upstream, field)]
+    if len(named) != 1:
+        said = f", not by {' and '.join(named)}" if named else ""
+        raise ConfigError(f"{at}: say where it is by one of `base_url`, `base_urls` and `worker`{said}")
+    field = f"{at}.{named[0]}"
+    for url in upstream.urls:
+        path = unix_path(url)
+        if path is None and not _HTTP_URL.fullmatch(url):
+            raise ConfigError(
+                f"{field}: expected http(s)://host/path without credentials or query, or unix:PATH"
+            )
+        if path is not None and not 0 < len(os.fsencode(path)) <= _MOST_SOCKET_BYTES:
+            raise ConfigError(
+                f"{field}: a socket's path has 1 to {_MOST_SOCKET_BYTES} bytes, not as in {url}"
+            )
+    if len(set(upstream.urls)) < len(upstream.urls):
+        raise ConfigError(f"{field}: names a server twice")
+    if upstream.resolves and (not upstream.base_url or unix_path(upstream.base_url) is not None):
+        raise ConfigError(f"{at}.resolves: needs a `base_url` with a host name to look up")
+
+
+def _check_worker_of(at: str, upstream: Upstream, config: Config) -> None:
+    worker = config.workers.get(upstream.worker)
+    if worker is None:
+        known = f"there are {', '.join(sorted(config.workers))}" if config.workers else "there are none"
+        raise ConfigError(f"{at}.worker: {upstream.worker!r} is not under `workers:`; {known}")
+    if upstream.api_key_env or upstream.api_key_file or upstream.keyless:
+        raise ConfigError(
+            f"{at}: a `worker` is called with its own key: name it at workers.{upstream.worker}"
+        )
+    for name, model in upstream.models.items():
+        asked = model.upstream_model or name
+        if asked not in worker.serves:
+            raise ConfigError(
+                f"{at}.models.{name}: the worker {upstream.worker!r} serves {', '.join(worker.serves)}, not {asked}"
+            )
 
 
 def _check_reference(at: str, config: Config) -> None:
@@ -696,11 +772,19 @@ def _check_model(at: str, name: str, model: Model) -> None:
             f"{at}.price: missing; give input and output in USD per million tokens, or say `free: true`"
         )
     if model.price is not None:
-        for field in ("input", "output", "cached_input", "reasoning", "cache_write", "cache_write_1h"):
+        for field in (
+            "input",
+            "output",
+            "cached_input",
+            "reasoning",
+            "cache_write",
+            "cache_write_1h",
+            "engine_hour",
+        ):
             _check_usd(f"{at}.price.{field}", getattr(model.price, field))
     if model.price is not None and model.free:
         raise ConfigError(f"{at}: has a price and says `free: true`; keep one of them")
-    if model.price is not None and not model.free and model.price.input == 0 and model.price.output == 0:
+    if model.price is not None and not (model.price.input or model.price.output or model.price.engine_hour):
         raise ConfigError(f"{at}.price: is zero; say `free: true` if that is meant")
     unknown = set(model.abilities) - set(ABILITIES)
     if unknown:
@@ -715,6 +799,20 @@ def _check_dialect(at: str, upstream: Upstream, model: Model) -> None:
         raise ConfigError(f"{at}.kind: is {model.kind}; in Anthropic's dialect there are only chats")
     if "completions" in model.abilities and (upstream.dialect != "openai" or model.kind != "chat"):
         raise ConfigError(f"{at}.abilities: only chat models in OpenAI's dialect can have `completions`")
+
+
+def _check_engine_hour(at: str, upstream: Upstream, model: Model) -> None:
+    if model.price is None or not model.price.engine_hour:
+        return
+    if not (upstream.is_worker or upstream.worker):
+        raise ConfigError(
+            f"{at}.price.engine_hour: only a worker of ours (`is_worker: true`) tells its engine's time"
+        )
+    if model.tokens_per_s is None:
+        raise ConfigError(
+            f"{at}.tokens_per_s: missing; with a price for the engine's time, say what it writes in a second for all "
+            "requests together, such as 2000"
+        )
 
 
 def _check_anthropic(at: str, model: Model) -> None:
@@ -736,15 +834,6 @@ def _check_fields(at: str, names: tuple[str, ...]) -> None:
             raise ConfigError(
                 f"{at}: {name!r} is an ability: leave it out of the model's `abilities` instead"
             )
-
-
-def _check_autoscale(source: str, config: Config) -> None:
-    for section, parts in (("upstreams", config.upstreams), ("workers", config.workers)):
-        for name, part in parts.items():
-            if part.autoscale is not None and part.autoscale.min > part.autoscale.max:
-                raise ConfigError(
-                    f"{source}: {section}.{name}.autoscale: expected a `min` of at most `max`, {part.autoscale.max}"
-                )
 
 
 def _check_kinds(source: str, config: Config) -> None:
