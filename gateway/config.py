@@ -653,8 +653,6 @@ def _check(config: Config, source: str) -> None:
         if upstream.is_ours and upstream.dialect != "openai":
             field = "worker" if upstream.worker else "is_worker"
             raise ConfigError(f"{at}.{field}: workers of ours speak OpenAI's dialect")
-        if upstream.autoscale is not None and upstream.autoscale.min > upstream.autoscale.max:
-            raise ConfigError(f"{at}.autoscale: min is {upstream.autoscale.min}, more than its max")
         if upstream.autoscale is not None:
             _check_autoscale(f"{at}.autoscale", upstream.autoscale)
         _check_fields(f"{at}.unsupported", upstream.unsupported)
@@ -804,7 +802,7 @@ def _check_dialect(at: str, upstream: Upstream, model: Model) -> None:
 def _check_engine_hour(at: str, upstream: Upstream, model: Model) -> None:
     if model.price is None or not model.price.engine_hour:
         return
-    if not (upstream.is_worker or upstream.worker):
+    if not upstream.is_ours:
         raise ConfigError(
             f"{at}.price.engine_hour: only a worker of ours (`is_worker: true`) tells its engine's time"
         )
