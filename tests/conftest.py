@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.worker",
     "tests.fixtures.tiny_model",
     "tests.fixtures.smollm2",
+    "tests.fixtures.metadata_service",
     "tests.fixtures.gateway",
     "tests.fixtures.cascading",
     "tests.fixtures.processes",

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -17,6 +18,7 @@ from workers.errors import ConfigError
 from workers.listener import Listener, listen, listen_unix
 from workers.options import parser
 from workers.process import Settings, run
+from workers.spot import SpotWatch
 
 DEFAULT_HOST = "127.0.0.1"
 
@@ -44,6 +46,8 @@ def _run(args: argparse.Namespace) -> None:
         lame_duck_s=args.lame_duck,
         drain_s=args.drain,
         dies_with_parent=args.die_with_parent,
+        spot=args.spot
+        and SpotWatch(args.spot, address=args.spot_address, unix_s=lambda: time.time_ns() / 1e9),
     )
     engine = _engine(model, args)
     listener = _listener(args, is_keyed=api_key is not None)

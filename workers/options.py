@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from workers import models
+from workers.spot import ADDRESS, CLOUDS
 
 DESCRIPTION = """\
 Serves one language model at /v1/chat/completions and /v1/completions, as OpenAI's API
@@ -168,6 +169,18 @@ def _add_stop(parser: argparse.ArgumentParser) -> None:
         help="then what runs may finish in, and nothing new is served (default: %(default)g)",
     )
     group.add_argument(
+        "--spot",
+        choices=list(CLOUDS),
+        help="on a spot machine: stop as after SIGTERM, in the time that is left, when the cloud takes it back",
+    )
+    group.add_argument(
+        "--spot-address",
+        type=_url,
+        default=ADDRESS,
+        metavar="URL",
+        help="of the metadata service (default: %(default)s)",
+    )
+    group.add_argument(
         "--die-with-parent", action="store_true", help="stop when the process that started this one ends"
     )
 
@@ -208,3 +221,9 @@ def _seconds(text: str) -> float:
 
 def _pause(text: str) -> float:
     return 0.0 if float(text) == 0 else _seconds(text)
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"http://[A-Za-z0-9.\-\[\]:]+", text):
+        raise argparse.ArgumentTypeError("is a http:// address without a path")
+    return text

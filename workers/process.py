@@ -19,6 +19,7 @@ from workers.gpu import Gpus, Nvml
 from workers.health import Canary
 from workers.server import WorkerApp
 from workers.slots import Slots
+from workers.spot import SpotWatch
 from workers.stopping import Stop
 from workers.timing import Clocks
 
@@ -35,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lame_duck_s: float
     drain_s: float
     dies_with_parent: bool
+    spot: SpotWatch | None
 
 
 def run(engine: Engine, settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> None:
@@ -65,7 +67,7 @@ async def _serve(
         gpus=Gpus(Nvml(_visible_gpus()), now_s=time.perf_counter),
     )
     server = _Server(_uvicorn_config(app))
-    stop = Stop()
+    stop = Stop(now_s=time.perf_counter)
     stop.on_signals()
     failure: ConfigError | None = None
     async with asyncio.TaskGroup() as tasks:
@@ -73,6 +75,8 @@ async def _serve(
         background = []
         if settings.dies_with_parent:
             background.append(tasks.create_task(_stop_with_parent(stop)))
+        if settings.spot is not None:
+            background.append(tasks.create_task(_stop_on_notice(stop, settings.spot)))
         try:
             await engine.start()
             stop.on_signals()  # llama.cpp put its own handlers in place
@@ -88,9 +92,10 @@ async def _serve(
             on_ready()
             await stop.wait()
             app.leave()
-            await stop.wait_hurried(lame_duck_s)
-            signal.alarm(round(settings.drain_s) + KILL_AFTER_S)
-            await app.drain(settings.drain_s)
+            await stop.wait_hurried(stop.limit(lame_duck_s, then_s=settings.drain_s))
+            drain_s = stop.limit(settings.drain_s)
+            signal.alarm(round(drain_s) + KILL_AFTER_S)
+            await app.drain(drain_s)
         server.should_exit = True
         await serving
         for task in background:
@@ -131,3 +136,7 @@ async def _stop_with_parent(stop: Stop) -> None:
     while os.getppid() == parent:
         await asyncio.sleep(0.5)
     stop.ask()
+
+
+async def _stop_on_notice(stop: Stop, spot: SpotWatch) -> None:
+    stop.ask(within_s=await spot.notice())

@@ -189,14 +189,14 @@ Request = ChatRequest | CompletionRequest
 
 def parse(body: bytes) -> ChatRequest:
     """Raises InvalidRequestError with the field at fault."""
-    request = _decode(body, ChatRequest)
+    request = decode(body, ChatRequest)
     _check_combinations(request)
     return request
 
 
 def parse_completion(body: bytes) -> CompletionRequest:
     """Raises InvalidRequestError with the field at fault."""
-    request = _decode(body, CompletionRequest)
+    request = decode(body, CompletionRequest)
     _check_stream_options(request)
     if not isinstance(request.prompt, str) and len({type(part) for part in request.prompt}) > 1:
         raise InvalidRequestError("`prompt` mixes texts and tokens.", param="prompt")
@@ -211,10 +211,10 @@ def parse_completion(body: bytes) -> CompletionRequest:
     return request
 
 
-R = TypeVar("R", ChatRequest, CompletionRequest)
+R = TypeVar("R", bound=msgspec.Struct)
 
 
-def _decode(body: bytes, kind: type[R]) -> R:
+def decode(body: bytes, kind: type[R]) -> R:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as exc:

@@ -1,22 +1,36 @@
 """When the worker is to end, and how hurriedly."""
 
 import asyncio
+import math
 import signal
+from collections.abc import Callable
+
+SPARE_S = 5.0
+"""Of the time before the machine goes: for the engine and the process to end in."""
 
 
 class Stop:
     """Asked for once it is wanted soon, asked for again at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
         self._asked = asyncio.Event()
         self._hurried = asyncio.Event()
+        self._gone_at_s = math.inf
 
     @property
     def is_asked(self) -> bool:
         return self._asked.is_set()
 
-    def ask(self) -> None:
+    def ask(self, *, within_s: float = math.inf) -> None:
+        """`within_s`: the machine is gone then."""
+        self._gone_at_s = min(self._gone_at_s, self._now_s() + within_s)
         (self._hurried if self.is_asked else self._asked).set()
+
+    def limit(self, wanted_s: float, *, then_s: float = 0.0) -> float:
+        """As long as is wanted, or as what is left allows if `then_s` are still needed after it."""
+        left_s = self._gone_at_s - self._now_s() - SPARE_S - then_s
+        return max(min(wanted_s, left_s), 0.0)
 
     def on_signals(self) -> None:
         """SIGTERM and SIGINT ask."""

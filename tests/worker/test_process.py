@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.fixtures.metadata_service import MetadataService
 from tests.fixtures.worker import MODEL, ROOT, Worker, running_worker
 
 BODY = {
@@ -162,6 +163,20 @@ def test_a_lame_duck_is_unready_at_once_and_serves_what_still_comes_until_it_is_
     assert ready.json()["error"]["code"] == "draining"
     assert (reply.status_code, reply.headers["connection"]) == (200, "close")
     assert code == 0
+
+
+@pytest.mark.model
+@pytest.mark.fault("S22")
+def test_a_spot_machine_that_is_taken_back_stops_its_worker(
+    tmp_path: Path, metadata_service: MetadataService
+) -> None:
+    metadata_service.pages["/computeMetadata/v1/instance/preempted"] = "FALSE"
+    with running_worker(tmp_path, "--spot", "gcp", "--spot-address", metadata_service.url) as worker:
+        metadata_service.pages["/computeMetadata/v1/instance/preempted"] = "TRUE"
+        code = worker.process.wait(60)
+
+    assert code == 0
+    assert '"event": "spot.notice"' in worker.log.read_text()
 
 
 def on_socket(path: Path, worker: Worker) -> httpx.Client:
