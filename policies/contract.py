@@ -68,6 +68,11 @@ class Candidate:
     """The scorer's P(good answer | prompt, model), 0 to 1."""
     is_healthy: bool = True
     in_flight: int = 0
+    queued: float | None = None
+    """Requests that wait for a place at its server: of several servers, at the one with the fewest. None: its server
+    does not tell, as no cloud's does."""
+    kv_use: float | None = None
+    """Share of that server's memory for keys and values that is in use, 0 to 1. None: it does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,8 @@ def _guards(section: Section) -> Guards:
     guards = Guards(
         max_attempts=section.whole("max_attempts", 1, 10, usual.max_attempts),
         on_degraded_score=next(choice for choice in _ON_DEGRADED if choice == on_degraded),
+        max_queued=section.whole("max_queued", 0, 1_000_000) if section.has("max_queued") else None,
+        max_kv_use=section.share("max_kv_use") if section.has("max_kv_use") else None,
     )
     section.done()
     return guards

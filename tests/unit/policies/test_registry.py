@@ -18,7 +18,7 @@ DOCUMENT = "name: {name}\ndescription: d\nversion: 1\nobjective: {{kind: cheapes
 def test_the_library_is_there_without_any_folder():
     registry = Registry.load(entry_points=False)
 
-    assert registry.names == ("cascade", "cheapest", "cheapest_adequate", "threshold")
+    assert registry.names == ("brownout", "burst", "cascade", "cheapest", "cheapest_adequate", "threshold")
     assert registry.fallback.name == "cheapest"
 
 
@@ -30,7 +30,7 @@ def test_a_folder_adds_its_documents_and_nothing_else(tmp_path):
 
     registry = Registry.load([tmp_path], entry_points=False)
 
-    assert registry.names[4:] == ("a", "b")
+    assert registry.names[6:] == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_one_bad_document_refuses_the_whole_load_so_that_the_old_registry_stays(
 def test_an_unknown_name_and_a_missing_folder_say_what_there_is(tmp_path):
     with pytest.raises(
         PolicyError,
-        match=r"^there is no policy 'evil'; there are cascade, cheapest, cheapest_adequate, threshold$",
+        match=r"^there is no policy 'evil'; there are brownout, burst, cascade, cheapest, cheapest_adequate, threshold$",
     ):
         Registry.load(entry_points=False).get("evil")
     with pytest.raises(PolicyError, match=r"cannot be read: No such file or directory$"):
