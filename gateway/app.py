@@ -147,7 +147,7 @@ class Gateway:
         self.journal = FileJournal(
             config.journal_path, clock=clock, log=self.log, segment_bytes=config.journal.segment_bytes
         )
-        self.pool = UpstreamPool.build(config, clock, random.SystemRandom().random)
+        self.pool = UpstreamPool.build(config, clock, random.SystemRandom().random, self.log)
         self.registry = _registry(config)
         self.catalogue = Catalogue(config, self.prices.current)
         self.limits_client = StoreClient(urls.limits, clock=clock, timeout_s=config.limits.timeout_s)
@@ -360,6 +360,7 @@ class Gateway:
             stack.callback(self.log_sink.close)
             stack.callback(self.database.close)
             stack.push_async_callback(self.pool.close)
+            await self.pool.look()
             await stack.enter_async_context(self.limits_client)
             await stack.enter_async_context(self.cache_client)
             await self._check_limits_store()
@@ -372,6 +373,7 @@ class Gateway:
                     self._tasks.create_task(self.shipper.run()),
                     self._tasks.create_task(self.sweeper.run()),
                     self._tasks.create_task(self.runner.run()),
+                    self._tasks.create_task(self.pool.run()),
                 ]
                 if self._deep is not None:
                     background.append(self._tasks.create_task(self._deep.run()))

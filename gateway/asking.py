@@ -18,8 +18,8 @@ from gateway.ledger.contract import Intent, Journal, JournalUnavailableError
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Endpoint, Failure, Request, Ticket
-from gateway.upstreams.contract import Event, Upstream, UpstreamCall, UpstreamError
-from gateway.upstreams.pool import UpstreamPool
+from gateway.upstreams.contract import Event, UpstreamCall, UpstreamError
+from gateway.upstreams.pool import PooledAttempt, UpstreamPool
 from policies.contract import Candidate
 
 _MAX_COLLECTED_BYTES = 1_048_576
@@ -71,9 +71,9 @@ class Asking:
     ) -> Whole:
         """Like the next two it adds to `attempts` what may have been billed. Raises UpstreamError, GatewayError,
         ClientGoneError."""
-        with self._pool.attempt(attempt.candidate.upstream) as upstream:
+        with self._pooled(ticket, attempt, body) as pooled:
             call = await self._prepare(ticket, attempt, attempts, deadline, body)
-            return await self._complete(upstream, call, exchange, attempt)
+            return await self._complete(pooled, call, exchange, attempt)
 
     async def stream(
         self,
@@ -85,9 +85,9 @@ class Asking:
         body: dict[str, Any],
     ) -> Opened:
         with ExitStack() as stack:
-            upstream = stack.enter_context(self._pool.attempt(attempt.candidate.upstream))
+            pooled = stack.enter_context(self._pooled(ticket, attempt, body))
             call = await self._prepare(ticket, attempt, attempts, deadline, body)
-            return await self._open(upstream, call, exchange, attempt, stack)
+            return await self._open(pooled, call, exchange, attempt, stack)
 
     async def collected(
         self,
@@ -102,9 +102,9 @@ class Asking:
     ) -> Collected | Opened:
         """A stream that is read to its end; one that is long in coming, as far as it has come."""
         with ExitStack() as stack:
-            upstream = stack.enter_context(self._pool.attempt(attempt.candidate.upstream))
+            pooled = stack.enter_context(self._pooled(ticket, attempt, body))
             call = await self._prepare(ticket, attempt, attempts, deadline, body)
-            return await self._collect(upstream, call, exchange, attempt, stack, wait_s=wait_s)
+            return await self._collect(pooled, call, exchange, attempt, stack, wait_s=wait_s)
 
     def failed(self, ticket: Ticket, attempt: Attempt, attempts: list[Attempt], exc: UpstreamError) -> None:
         """What must be known of it afterwards."""
@@ -153,17 +153,21 @@ class Asking:
         attempt.began = self._clock.monotonic()
         return call
 
+    def _pooled(self, ticket: Ticket, attempt: Attempt, body: dict[str, Any]) -> PooledAttempt:
+        assert ticket.caller  # noqa: S101 - made by an earlier stage
+        return self._pool.attempt(attempt.candidate.upstream, ticket.caller.tenant, body)
+
     async def _complete(
-        self, upstream: Upstream, call: UpstreamCall, exchange: Exchange, attempt: Attempt
+        self, pooled: PooledAttempt, call: UpstreamCall, exchange: Exchange, attempt: Attempt
     ) -> Whole:
         try:
             async with asyncio.timeout(None) as patience:
                 with Leaving(exchange, patience, attempt):
-                    reply = await upstream.complete(call)
+                    reply = await pooled.complete(call)
         except TimeoutError as exc:
             raise gone(attempt) from exc
         self._failpoints.reach("after_reply")
-        self._metrics.attempted(upstream.name, "ok")
+        self._metrics.attempted(call.upstream, "ok")
         attempt.outcome = "ok"
         attempt.usage = reply.usage
         attempt.text.append(reply.text)
@@ -171,63 +175,67 @@ class Asking:
         return Whole(attempt=attempt, reply=reply)
 
     async def _open(
-        self, upstream: Upstream, call: UpstreamCall, exchange: Exchange, attempt: Attempt, pooled: ExitStack
-    ) -> Opened:
-        events = upstream.stream(call)
-        try:
-            async with asyncio.timeout(None) as patience:
-                with Leaving(exchange, patience, attempt):
-                    first = await anext(events, None)
-        except TimeoutError as exc:
-            await events.aclose()
-            raise gone(attempt) from exc
-        except BaseException:
-            await events.aclose()
-            raise
-        self._pool.answered(upstream.name)
-        return Opened(attempt=attempt, first=first, rest=events, pooled=pooled.pop_all())
-
-    async def _collect(
         self,
-        upstream: Upstream,
+        pooled: PooledAttempt,
         call: UpstreamCall,
         exchange: Exchange,
         attempt: Attempt,
-        pooled: ExitStack,
+        stack: ExitStack,
+    ) -> Opened:
+        try:
+            async with asyncio.timeout(None) as patience:
+                with Leaving(exchange, patience, attempt):
+                    first, rest = await pooled.open(call)
+        except TimeoutError as exc:
+            raise gone(attempt) from exc
+        return Opened(attempt=attempt, first=first, rest=rest, pooled=stack.pop_all())
+
+    async def _collect(
+        self,
+        pooled: PooledAttempt,
+        call: UpstreamCall,
+        exchange: Exchange,
+        attempt: Attempt,
+        stack: ExitStack,
         *,
         wait_s: float,
     ) -> Collected | Opened:
-        stream = upstream.stream(call)
+        rest: AsyncGenerator[list[Event], None] | None = None
         events: list[Event] = []
         try:
             async with asyncio.timeout(None) as patience:
                 with Leaving(exchange, patience, attempt):
-                    is_whole = await self._read(stream, events, attempt, wait_s)
+                    first, rest = await pooled.open(call)
+                    is_whole = await self._read(first, rest, events, attempt, wait_s)
         except BaseException as exc:
             for event in events:
                 attempt.absorb(event)
-            await stream.aclose()
+            if rest is not None:
+                await rest.aclose()
             if isinstance(exc, TimeoutError):
                 raise gone(attempt) from exc
             raise
         if not is_whole:
-            return Opened(attempt=attempt, first=events, rest=stream, pooled=pooled.pop_all())
+            return Opened(attempt=attempt, first=events, rest=rest, pooled=stack.pop_all())
         for event in events:
             attempt.absorb(event)
         self._failpoints.reach("after_reply")
-        self._metrics.attempted(upstream.name, "ok")
+        self._metrics.attempted(call.upstream, "ok")
         attempt.outcome = "ok"
         return Collected(attempt=attempt, events=events)
 
     async def _read(
-        self, stream: AsyncGenerator[list[Event], None], events: list[Event], attempt: Attempt, wait_s: float
+        self,
+        arrived: list[Event] | None,
+        rest: AsyncGenerator[list[Event], None],
+        events: list[Event],
+        attempt: Attempt,
+        wait_s: float,
     ) -> bool:
         """Whether it came to its end in time, and within bounds."""
         noted = attempt.began
         size = chars = 0
-        async for arrived in stream:
-            if not events:
-                self._pool.answered(attempt.candidate.upstream)
+        while arrived is not None:
             events += arrived
             size += sum([len(event.data) for event in arrived])
             chars += sum([len(event.text) for event in arrived])
@@ -237,6 +245,7 @@ class Asking:
             if now - noted >= _NOTE_EVERY_S:
                 noted = now
                 self._journal.progress(attempt.request_id, attempt.number, chars // 4)
+            arrived = await anext(rest, None)
         return True
 
     async def _intend(self, ticket: Ticket, attempt: Attempt) -> None:

@@ -238,7 +238,7 @@ def _offer(upstream_name: str, upstream: Upstream, model_name: str, model: Model
         on_disconnect=upstream.on_disconnect,
         drain_s=upstream.drain_s,
         is_cached=upstream.is_cached,
-        is_worker=upstream.is_worker,
+        is_worker=upstream.is_ours,
         batch_price_factor=Fraction(model.batch_price_factor),
     )
 

@@ -10,7 +10,8 @@ import msgspec
 
 from gateway.clock import Clock
 from gateway.config import Upstream as UpstreamConfig
-from gateway.ticket import Endpoint
+from gateway.fleet.contract import Endpoint
+from gateway.ticket import Endpoint as Form
 from gateway.upstreams.chunks import Chunks, ReportedError
 from gateway.upstreams.contract import Event, Reply, UpstreamCall, UpstreamError
 from gateway.upstreams.generated import message_text
@@ -21,13 +22,13 @@ from gateway.upstreams.usage import read_usage
 from gateway.upstreams.vectors import VectorsError, read_vectors
 from gateway.values import Usage
 
-_PATHS: dict[Endpoint, str] = {
+_PATHS: dict[Form, str] = {
     "chat": "/chat/completions",
     "completions": "/completions",
     "embeddings": "/embeddings",
     "moderations": "/moderations",
 }
-_ANSWERS_AT: dict[Endpoint, str] = {
+_ANSWERS_AT: dict[Form, str] = {
     "chat": "choices",
     "completions": "choices",
     "embeddings": "data",
@@ -43,9 +44,19 @@ _LONG_BYTES = 262_144
 class OpenAIUpstream:
     """One server that speaks the OpenAI dialect."""
 
-    def __init__(self, config: UpstreamConfig, *, name: str, api_key: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: UpstreamConfig,
+        *,
+        name: str,
+        api_key: str,
+        clock: Clock,
+        endpoint: Endpoint | None = None,
+    ) -> None:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._transport = Transport(config, name=name, api_key=api_key, headers=headers, clock=clock)
+        self._transport = Transport(
+            config, name=name, api_key=api_key, headers=headers, clock=clock, endpoint=endpoint
+        )
         self._clock = clock
 
     @property
@@ -122,6 +133,9 @@ class OpenAIUpstream:
     async def probe(self, timeout_s: float) -> bool:
         return await self._transport.answers("/models", timeout_s)
 
+    async def page(self, url: str, *, timeout_s: float, max_bytes: int) -> bytes | None:
+        return await self._transport.page(url, timeout_s=timeout_s, max_bytes=max_bytes)
+
     async def close(self) -> None:
         await self._transport.close()
 
@@ -180,7 +194,7 @@ def _read_only(usage: Any) -> Usage | None:
     return read_usage({"completion_tokens": 0, **usage}) if isinstance(usage, dict) else None
 
 
-def _answers(body: Any, form: Endpoint) -> tuple[list[dict[str, Any]], str]:
+def _answers(body: Any, form: Form) -> tuple[list[dict[str, Any]], str]:
     """Those of a whole reply, none if it has another shape, and all that was generated."""
     answers = body.get(_ANSWERS_AT[form]) if isinstance(body, dict) else None
     if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):

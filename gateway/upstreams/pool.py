@@ -1,133 +1,259 @@
-"""Every configured upstream, with its breaker and how many calls it is serving."""
+"""Every configured upstream and its servers. Each call goes through `attempt`, which chooses one of them, turns to another
+where that costs nothing, and learns from how it ends."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
+import msgspec
 from yarl import URL
 
 from gateway.clock import Clock
-from gateway.config import Config, read_secret
+from gateway.config import Config, read_secret, unix_path
 from gateway.config import Upstream as UpstreamConfig
 from gateway.errors import ConfigError
+from gateway.fleet.contract import Endpoint
+from gateway.fleet.roster import roster_path
+from gateway.telemetry.logs import Logger
+from gateway.upstreams.affinity import beginning
 from gateway.upstreams.anthropic.upstream import AnthropicUpstream
-from gateway.upstreams.breaker import Breaker, judge
-from gateway.upstreams.contract import Upstream, UpstreamError
+from gateway.upstreams.breaker import Breaker
+from gateway.upstreams.contract import Event, Reply, UpstreamCall, UpstreamError
+from gateway.upstreams.discovery import Addresses, RosterFile, Source
+from gateway.upstreams.endpoint import PooledEndpoint
+from gateway.upstreams.member import Member
 from gateway.upstreams.openai import OpenAIUpstream
 
 DIALECTS: dict[str, type[OpenAIUpstream | AnthropicUpstream]] = {
     "openai": OpenAIUpstream,
     "anthropic": AnthropicUpstream,
 }
+_BEHIND_A_SOCKET = "http://worker/v1"
 
 
 class UpstreamPool:
-    """Every call goes through `attempt`, which learns from how it ends."""
-
-    def __init__(self, members: dict[str, "Member"]) -> None:
+    def __init__(self, members: dict[str, Member], clock: Clock, log: Logger) -> None:
         self._members = members
+        self._clock = clock
+        self._log = log
 
     @classmethod
-    def build(cls, config: Config, clock: Clock, random: Callable[[], float]) -> "UpstreamPool":
+    def build(cls, config: Config, clock: Clock, random: Callable[[], float], log: Logger) -> "UpstreamPool":
         """Raises ConfigError for a key that cannot be read or sent. Connects to nothing."""
         members = {}
         for name, settings in config.upstreams.items():
-            upstream = DIALECTS[settings.dialect](
-                settings, name=name, api_key=_read_key(name, settings), clock=clock
+            key = _read_key(name, settings, config)
+            members[name] = Member(
+                name,
+                settings,
+                _maker(name, settings, key, clock, random),
+                _endpoints(settings),
+                _source(settings, config),
             )
-            breaker = Breaker(clock, random) if settings.is_breaker_enabled else None
-            members[name] = Member(upstream, breaker)
-        return cls(members)
-
-    def get(self, name: str) -> Upstream:
-        return self._members[name].upstream
+        return cls(members, clock, log)
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._members)
 
+    def member(self, name: str) -> Member:
+        return self._members[name]
+
+    def endpoints(self) -> Sequence[PooledEndpoint]:
+        """Of all upstreams, at the moment."""
+        return [endpoint for member in self._members.values() for endpoint in member.endpoints]
+
     def health(self, name: str) -> tuple[bool, int]:
         """Whether it may be called, and how many calls it is serving for us."""
-        member = self._members[name]
-        return member.breaker is None or not member.breaker.is_open, member.in_flight
+        return self._members[name].health()
 
-    def attempt(self, name: str) -> "PooledAttempt":
-        """A context that gives the upstream for one call, made and read to its end inside the block.
+    def attempt(self, name: str, tenant: str = "", body: Mapping[str, Any] | None = None) -> "PooledAttempt":
+        """A context for one call, made and read to its end inside the block. Tenant and body tell, where that is asked
+        for, which server may remember the prompt.
 
-        Entering raises UpstreamError while the upstream is being left alone.
+        Entering raises UpstreamError while no server may be called.
         """
-        return PooledAttempt(self, name)
-
-    def permit(self, name: str) -> bool:
-        """Leave to make one call; `record` or `release` must follow it. False while the upstream rests."""
         member = self._members[name]
-        if member.breaker is not None and not member.breaker.permit():
-            return False
-        member.in_flight += 1
-        return True
+        key = beginning(tenant, body) if member.has_affinity and body is not None else None
+        return PooledAttempt(member, key, self._clock, self._log)
 
-    def answered(self, name: str) -> None:
-        """A stream's first event is here: the server is back, and nobody need wait for the stream's end to try it."""
-        breaker = self._members[name].breaker
-        if breaker is not None:
-            breaker.answered()
+    async def look(self) -> None:
+        """For the lists of servers, where they stand in files: so that the first request finds them."""
+        for member in self._members.values():
+            if isinstance(member.source, RosterFile):
+                await self._look(member, member.source)
 
-    def record(self, name: str, error: UpstreamError | None) -> None:
-        """How a call ended."""
-        member = self._members[name]
-        member.in_flight -= 1
-        if member.breaker is None:
-            return
-        member.breaker.record("ok" if error is None else judge(error))
-        if error is not None and error.kind == "busy" and error.retry_after_s is not None:
-            member.breaker.rest(error.retry_after_s)
+    async def run(self) -> None:
+        """Keep the lists as they are elsewhere, for as long as it runs."""
+        async with asyncio.TaskGroup() as tasks:
+            for member in self._members.values():
+                if member.source is not None:
+                    tasks.create_task(self._follow(member, member.source))
 
-    def release(self, name: str) -> None:
-        """A call ended in a way that says nothing of the server: the client left, or it was never made."""
-        member = self._members[name]
-        member.in_flight -= 1
-        if member.breaker is not None:
-            member.breaker.record("unknown")
+    async def _follow(self, member: Member, source: Source) -> None:
+        while True:
+            await self._look(member, source)
+            await asyncio.sleep(source.every_s)
+
+    async def _look(self, member: Member, source: Source) -> None:
+        found = await source.look()
+        if found is not None:
+            came, went = member.replace(found)
+            if came or went:
+                self._log.info("upstream.servers_changed", upstream=member.name, came=came, went=went)
+        await member.sweep()
 
     async def close(self) -> None:
         for member in self._members.values():
-            await member.upstream.close()
+            await member.close()
 
 
 class PooledAttempt:
     """A class, because a generator costs twice as much and every attempt has one."""
 
-    __slots__ = ("_name", "_pool")
+    __slots__ = (
+        "_began",
+        "_busy",
+        "_clock",
+        "_endpoint",
+        "_key",
+        "_log",
+        "_may_have_charged",
+        "_member",
+        "_tried",
+    )
 
-    def __init__(self, pool: UpstreamPool, name: str) -> None:
-        self._pool = pool
-        self._name = name
+    def __init__(self, member: Member, key: bytes | None, clock: Clock, log: Logger) -> None:
+        self._member = member
+        self._key = key
+        self._clock = clock
+        self._log = log
+        self._began = 0.0
+        self._tried: tuple[PooledEndpoint, ...] = ()
+        self._endpoint: PooledEndpoint | None = None
+        self._busy: UpstreamError | None = None
+        self._may_have_charged = False
 
-    def __enter__(self) -> Upstream:
-        if not self._pool.permit(self._name):
-            raise UpstreamError("busy", f"{self._name} is being left alone after failures")
-        return self._pool.get(self._name)
+    def __enter__(self) -> "PooledAttempt":
+        self._endpoint = self._member.choose((), self._key)
+        if self._endpoint is None:
+            raise UpstreamError("busy", f"Upstream {self._member.name}: {self._member.trouble}.")
+        self._began = self._clock.monotonic()
+        return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if self._endpoint is None:
+            return
         if error is None or isinstance(error, UpstreamError):
-            self._pool.record(self._name, error)
+            self._endpoint.record(error)
         else:
-            self._pool.release(self._name)
+            self._endpoint.release()
+
+    async def complete(self, call: UpstreamCall) -> Reply:
+        """As `Upstream.complete`, of whichever server answers."""
+        while True:
+            assert self._endpoint  # noqa: S101 - inside the block there is one
+            try:
+                return await self._endpoint.client.complete(call)
+            except UpstreamError as exc:
+                call = self._move_on(call, exc)
+
+    async def open(self, call: UpstreamCall) -> tuple[list[Event] | None, AsyncGenerator[list[Event], None]]:
+        """The first events of a stream, None if it has none, and the rest. From then on it is that server's."""
+        while True:
+            assert self._endpoint  # noqa: S101 - inside the block there is one
+            events = self._endpoint.client.stream(call)
+            try:
+                first = await anext(events, None)
+            except UpstreamError as exc:
+                await events.aclose()
+                call = self._move_on(call, exc)
+            except BaseException:
+                await events.aclose()
+                raise
+            else:
+                self._endpoint.answered()
+                return first, events
+
+    def _move_on(self, call: UpstreamCall, error: UpstreamError) -> UpstreamCall:
+        """To another server. Raises UpstreamError where there is none, no time, or it might be paid for twice."""
+        left = self._endpoint
+        assert left  # noqa: S101 - inside the block there is one
+        self._tried += (left,)
+        deadline = min(call.deadline, self._began + self._member.settings.total_timeout_s)
+        is_possible = self._may_be_repeated(error) and self._clock.monotonic() < deadline
+        left.record(error)
+        self._endpoint = self._member.choose(self._tried, self._key) if is_possible else None
+        if len(self._member.endpoints) > 1:
+            self._told(call, left, error)
+        self._may_have_charged |= error.may_have_charged
+        if error.kind == "busy":
+            self._busy = error
+        if self._endpoint is None:
+            final = (
+                self._busy or error
+            )  # one that is busy will be there again: it says more than one that is away
+            final.may_have_charged = self._may_have_charged
+            raise final
+        return msgspec.structs.replace(call, deadline=deadline)
+
+    def _may_be_repeated(self, error: UpstreamError) -> bool:
+        if not error.may_have_charged:
+            return error.kind in ("connect", "busy", "interrupted")
+        # Of what fails at two servers the request itself may be the cause: it is not let loose on a third.
+        if self._may_have_charged or not self._member.bills_nobody:
+            return False
+        has_failed = error.kind == "refused" and (error.status is None or error.status >= 500)
+        return has_failed or error.kind == "interrupted"
+
+    def _told(self, call: UpstreamCall, left: PooledEndpoint, error: UpstreamError) -> None:
+        self._log.warning(
+            "upstream.endpoint_failed",
+            request_id=call.reservation.request_id,
+            upstream=self._member.name,
+            endpoint=left.name,
+            kind=error.kind,
+            status=error.status,
+            following=self._endpoint.name if self._endpoint else None,
+        )
 
 
-class Member:
-    """An upstream as the pool sees it."""
+def _maker(
+    name: str, settings: UpstreamConfig, key: str, clock: Clock, random: Callable[[], float]
+) -> Callable[[Endpoint], PooledEndpoint]:
+    def make(endpoint: Endpoint) -> PooledEndpoint:
+        client = DIALECTS[settings.dialect](settings, name=name, api_key=key, clock=clock, endpoint=endpoint)
+        breaker = Breaker(clock, random) if settings.is_breaker_enabled else None
+        return PooledEndpoint(name, endpoint, client, breaker)
 
-    __slots__ = ("breaker", "in_flight", "upstream")
-
-    def __init__(self, upstream: Upstream, breaker: Breaker | None) -> None:
-        self.upstream = upstream
-        self.breaker = breaker
-        self.in_flight = 0
+    return make
 
 
-def _read_key(name: str, settings: UpstreamConfig) -> str:
-    where = f"upstreams.{name}"
-    key = read_secret(env=settings.api_key_env, file=settings.api_key_file, where=where)
-    if not key and not settings.keyless and not _is_loopback(settings.base_url):
+def _endpoints(settings: UpstreamConfig) -> list[Endpoint]:
+    """Those that the configuration names. A host to be looked up stands for itself until it has been."""
+    places = [Path(path).name if (path := unix_path(url)) else URL(url).authority for url in settings.urls]
+    return [
+        Endpoint(
+            name=url if places.count(place) > 1 else place,
+            url=_BEHIND_A_SOCKET if unix_path(url) else url,
+            socket=unix_path(url) or "",
+        )
+        for place, url in zip(places, settings.urls, strict=True)
+    ]
+
+
+def _source(settings: UpstreamConfig, config: Config) -> Source | None:
+    if settings.worker:
+        return RosterFile(roster_path(config.data_path, settings.worker), settings.worker)
+    return Addresses(settings.base_url) if settings.resolves else None
+
+
+def _read_key(name: str, settings: UpstreamConfig, config: Config) -> str:
+    holder = config.workers[settings.worker] if settings.worker else settings
+    where = f"workers.{settings.worker}" if settings.worker else f"upstreams.{name}"
+    key = read_secret(env=holder.api_key_env, file=holder.api_key_file, where=where)
+    if not key and not settings.keyless and not all(map(_is_here, settings.urls)):
         raise ConfigError(
             f"{where}: name its key with `api_key_env` or `api_key_file`, or say `keyless: true` if it wants none"
         )
@@ -138,9 +264,10 @@ def _read_key(name: str, settings: UpstreamConfig) -> str:
     return key
 
 
-def _is_loopback(base_url: str) -> bool:
-    host = URL(base_url).host or ""
-    if host == "localhost":
+def _is_here(url: str) -> bool:
+    """On this machine."""
+    host = URL(url).host or ""
+    if unix_path(url) or host == "localhost":
         return True
     try:
         return ip_address(host).is_loopback

@@ -19,13 +19,15 @@ from yarl import URL
 from gateway import __version__
 from gateway.clock import Clock
 from gateway.config import Upstream as UpstreamConfig
+from gateway.fleet.contract import Endpoint
+from gateway.upstreams.connecting import connector
 from gateway.upstreams.contract import FailureKind, UpstreamCall, UpstreamError
 
 MAX_HEADER_BYTES = 16_384
 MAX_HEADERS = 128
 MAX_ERROR_BODY_BYTES = 65_536
 MAX_RETRY_AFTER_S = 3600.0
-KEEP_ALIVE_S = 15.0
+_PAGE_CONNECTIONS = 2
 LINGER_S = 0.1
 """How long the end of a body may take once its last event is read: a little, so that the connection can be reused."""
 
@@ -57,7 +59,7 @@ _FAILURES: tuple[tuple[type[Exception], FailureKind, str], ...] = (
 
 
 class Transport:
-    """Connections to one upstream."""
+    """Connections to one endpoint of an upstream."""
 
     def __init__(
         self,
@@ -67,19 +69,22 @@ class Transport:
         api_key: str,
         headers: Mapping[str, str],
         clock: Clock,
+        endpoint: Endpoint | None = None,
     ) -> None:
-        """`headers` are the dialect's own: how it wants the key, and what else it insists on."""
+        """`headers` are the dialect's own: how it wants the key, and what else it insists on. Without an `endpoint` it is
+        the one at the configured `base_url`."""
         self.name = name
         self.config = config
+        self.endpoint = endpoint or Endpoint(name=name, url=config.base_url)
         self.in_flight = 0
         self._clock = clock
         self._api_key = api_key
-        host = URL(config.base_url).host or ""
-        # A bare name of a host may be any word.
-        self._names = (host,) if "." in host else (f"//{host}", f"{host}:")
+        self._origin = URL(self.endpoint.url).origin()
+        self._names = _places(self.endpoint)
         self._encode = msgspec.json.Encoder().encode
         self._urls: dict[str, URL] = {}
         self._session: aiohttp.ClientSession | None = None
+        self._pages: aiohttp.ClientSession | None = None
         # All that an upstream ever sees of us: nothing of the caller's is forwarded.
         self._headers = {
             "accept": "application/json, text/event-stream",
@@ -149,10 +154,39 @@ class Transport:
         except (aiohttp.ClientError, OSError):
             return False
 
+    async def page(self, url: str, *, timeout_s: float, max_bytes: int) -> bytes | None:
+        """As `EndpointHandle.page`."""
+        headers = {"user-agent": self._headers["user-agent"], "accept-encoding": "identity"}
+        if URL(url).origin() == self._origin:
+            headers = {**self._headers, "accept": "*/*"}
+        if self._pages is None:
+            self._pages = aiohttp.ClientSession(
+                connector=connector(self.endpoint, limit=_PAGE_CONNECTIONS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+            )
+        page = bytearray()
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._pages.get(url, headers=headers, allow_redirects=False) as response,
+            ):
+                if response.status != 200 or "Content-Encoding" in response.headers:
+                    return None
+                async for chunk in response.content.iter_any():
+                    page += chunk
+                    if len(page) > max_bytes:
+                        return None
+        except (aiohttp.ClientError, OSError):
+            return None
+        return bytes(page)
+
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._pages):
+            if session is not None:
+                await session.close()
+        self._session = self._pages = None
 
     def failure(
         self,
@@ -225,9 +259,7 @@ class Transport:
         """Made on first use, because it belongs to the loop that runs it."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self.config.max_connections, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=30
-                ),
+                connector=connector(self.endpoint, limit=self.config.max_connections),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._headers,
                 # `connect` covers the wait for a free connection, the name and the handshakes.
@@ -243,7 +275,7 @@ class Transport:
     def _url(self, path: str) -> URL:
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = URL(self.config.base_url.rstrip("/") + path, encoded=True)
+            url = self._urls[path] = URL(self.endpoint.url.rstrip("/") + path, encoded=True)
         return url
 
     async def _refusal(self, response: aiohttp.ClientResponse, exchange: "Exchange") -> UpstreamError:
@@ -389,6 +421,16 @@ class _Body(aiohttp.Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         self.was_sent = True
         await writer.write(self._value)
+
+
+def _places(endpoint: Endpoint) -> tuple[str, ...]:
+    """By which a text tells where the server stands."""
+    if endpoint.socket:
+        return (endpoint.socket,)
+    host = URL(endpoint.url).host or ""
+    # A bare name of a host may be any word.
+    names = (host,) if "." in host else (f"//{host}", f"{host}:")
+    return (*names, endpoint.address) if endpoint.address else names
 
 
 def parse_retry_after(value: str, clock: Clock) -> float | None:

@@ -427,7 +427,7 @@ async def test_a_fault_of_ours_ends_in_an_error_without_a_trace_of_why(
     make_gateway: MakeGateway, upstream: ScriptedUpstream, path: str
 ) -> None:
     gateway = await make_gateway(UPSTREAMS.format(url=upstream.url, on_disconnect="cancel"))
-    gateway.app.pool._members["openai"].upstream = _Faulty()  # type: ignore[assignment]
+    gateway.app.pool.member("openai").endpoints[0].client = _Faulty()  # type: ignore[assignment]
     body = {"model": "openai", **BODIES[path]}
 
     async with gateway.http() as http:

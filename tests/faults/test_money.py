@@ -226,7 +226,7 @@ class _Faulty:
 async def test_a_fault_of_ours_is_an_error_with_an_id_and_never_on_the_callers_bill(
     gateway: RunningGateway,
 ) -> None:
-    gateway.app.pool._members["local"].upstream = _Faulty()  # type: ignore[assignment]
+    gateway.app.pool.member("local").endpoints[0].client = _Faulty()  # type: ignore[assignment]
 
     async with gateway.http() as http:
         reply = await http.post("/v1/chat/completions", json={"model": "small", "messages": HELLO})

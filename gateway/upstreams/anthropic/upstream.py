@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.clock import Clock
 from gateway.config import Upstream as UpstreamConfig
+from gateway.fleet.contract import Endpoint
 from gateway.upstreams.anthropic.chat import UntranslatableError, read_chat
 from gateway.upstreams.anthropic.events import ChatReader, MessageReader, reported
 from gateway.upstreams.anthropic.mend import mended_message
@@ -29,11 +30,21 @@ _TOO_LONG = re.compile(r"prompt is too long|exceed context limit")
 class AnthropicUpstream:
     """One server that speaks the dialect."""
 
-    def __init__(self, config: UpstreamConfig, *, name: str, api_key: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: UpstreamConfig,
+        *,
+        name: str,
+        api_key: str,
+        clock: Clock,
+        endpoint: Endpoint | None = None,
+    ) -> None:
         headers = {"anthropic-version": _VERSION}
         if api_key:
             headers["x-api-key"] = api_key
-        self._transport = _Transport(config, name=name, api_key=api_key, headers=headers, clock=clock)
+        self._transport = _Transport(
+            config, name=name, api_key=api_key, headers=headers, clock=clock, endpoint=endpoint
+        )
         self._clock = clock
 
     @property
@@ -73,6 +84,9 @@ class AnthropicUpstream:
 
     async def probe(self, timeout_s: float) -> bool:
         return await self._transport.answers("/models", timeout_s)
+
+    async def page(self, url: str, *, timeout_s: float, max_bytes: int) -> bytes | None:
+        return await self._transport.page(url, timeout_s=timeout_s, max_bytes=max_bytes)
 
     async def close(self) -> None:
         await self._transport.close()

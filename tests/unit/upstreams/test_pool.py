@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from gateway.config import Upstream as UpstreamConfig
 from gateway.errors import ConfigError
 from gateway.upstreams.contract import UpstreamError
 from gateway.upstreams.pool import UpstreamPool
+from tests.fixtures.ledger import Log
 from tests.fixtures.scripted_upstream import ScriptedUpstream
 from tests.fixtures.upstream_calls import a_call
 
@@ -26,7 +28,13 @@ def configured(base_url: str = "http://127.0.0.1:9/v1", **settings: Any) -> Conf
 
 
 def build(config: Config, clock: Clock | None = None) -> UpstreamPool:
-    return UpstreamPool.build(config, clock or ManualClock(), random=lambda: 0.5)
+    return UpstreamPool.build(config, clock or ManualClock(), lambda: 0.5, Log().logger)
+
+
+def fail(pool: UpstreamPool, error: UpstreamError = SERVER_FAILED, *, times: int = 1) -> None:
+    for _ in range(times):
+        with suppress(UpstreamError), pool.attempt("up"):
+            raise error
 
 
 @pytest.fixture
@@ -43,7 +51,8 @@ async def test_a_configured_upstream_can_be_called_with_its_own_key(
     monkeypatch.setenv("UP_KEY", "sk-upstream\n")
     pool = build(configured(upstream.url, api_key_env="UP_KEY"), SystemClock())
 
-    reply = await pool.get("up").complete(a_call())
+    with pool.attempt("up") as pooled:
+        reply = await pooled.complete(a_call())
 
     assert reply.text == "Paris"
     await pool.close()
@@ -59,7 +68,7 @@ def test_a_server_elsewhere_needs_a_key(host: str) -> None:
 def test_a_server_on_this_machine_may_do_without_a_key(host: str) -> None:
     pool = build(configured(f"http://{host}/v1"))
 
-    assert pool.get("up").name == "up"
+    assert pool.names() == ("up",)
 
 
 def test_a_key_that_no_header_can_carry_is_found_at_start(tmp_path: Path) -> None:
@@ -71,46 +80,44 @@ def test_a_key_that_no_header_can_carry_is_found_at_start(tmp_path: Path) -> Non
 
 
 async def test_health_tells_how_many_calls_are_under_way(pool: UpstreamPool) -> None:
-    pool.permit("up")
-    pool.permit("up")
-    pool.permit("up")
-    pool.record("up", None)
-    pool.release("up")
+    with pool.attempt("up"), suppress(UpstreamError):
+        with pool.attempt("up"):
+            pass
+        with pool.attempt("up"):
+            raise SERVER_FAILED
 
-    assert pool.health("up") == (True, 1)
+        assert pool.health("up") == (True, 1)
+
+    assert pool.health("up") == (True, 0)
 
 
 @pytest.mark.fault("S3")
 async def test_an_upstream_that_keeps_failing_is_left_alone(pool: UpstreamPool) -> None:
-    for _ in range(5):
-        assert pool.permit("up")
-        pool.record("up", SERVER_FAILED)
+    fail(pool, times=5)
 
     assert pool.health("up") == (False, 0)
-    assert not pool.permit("up")
+    with pytest.raises(UpstreamError, match="left alone"), pool.attempt("up"):
+        pass
 
 
 @pytest.mark.fault("S3")
 async def test_an_upstream_that_came_back_is_called_again(upstream: ScriptedUpstream) -> None:
     clock = ManualClock()
     pool = build(configured(upstream.url), clock)
-    for _ in range(5):
-        pool.permit("up")
-        pool.record("up", SERVER_FAILED)
+    fail(pool, times=5)
     clock.advance(1.1)
 
-    pool.permit("up")
-    pool.answered("up")
+    with pool.attempt("up") as pooled:
+        _first, rest = await pooled.open(a_call(seconds=4e9, is_stream=True))
 
-    assert pool.health("up") == (True, 1)
+        assert pool.health("up") == (True, 1)
+    await rest.aclose()
+    await pool.close()
 
 
 async def test_a_breaker_can_be_switched_off() -> None:
     pool = build(configured(is_breaker_enabled=False))
-    for _ in range(50):
-        pool.permit("up")
-        pool.record("up", SERVER_FAILED)
-    pool.answered("up")
+    fail(pool, times=50)
 
     assert pool.health("up") == (True, 0)
 
@@ -118,9 +125,8 @@ async def test_a_breaker_can_be_switched_off() -> None:
 async def test_a_server_that_says_when_to_come_back_is_left_alone_until_then() -> None:
     clock = ManualClock()
     pool = build(configured(), clock)
-    pool.permit("up")
 
-    pool.record("up", UpstreamError("busy", "", status=429, retry_after_s=3))
+    fail(pool, UpstreamError("busy", "", status=429, retry_after_s=3))
 
     assert pool.health("up") == (False, 0)
     clock.advance(3)
@@ -175,5 +181,5 @@ def test_one_function_alone_sends_what_costs_money_and_it_takes_a_reservation() 
         if isinstance(node, ast.Attribute) and node.attr in ("post", "request", "put", "_request")
     ]
 
-    assert importers == {"upstreams/transport.py"}
+    assert importers == {"upstreams/connecting.py", "upstreams/transport.py"}
     assert senders == [("open", ["UpstreamCall", "str"])]
