@@ -17,6 +17,8 @@ class Stop:
         self._asked = asyncio.Event()
         self._hurried = asyncio.Event()
         self._gone_at_s = math.inf
+        self.is_broken = False
+        """The engine is dead: there is nothing to wait for."""
 
     @property
     def is_asked(self) -> bool:
@@ -26,6 +28,11 @@ class Stop:
         """`within_s`: the machine is gone then."""
         self._gone_at_s = min(self._gone_at_s, self._now_s() + within_s)
         (self._hurried if self.is_asked else self._asked).set()
+
+    def break_off(self) -> None:
+        self.is_broken = True
+        self._asked.set()
+        self._hurried.set()
 
     def limit(self, wanted_s: float, *, then_s: float = 0.0) -> float:
         """As long as is wanted, or as what is left allows if `then_s` are still needed after it."""

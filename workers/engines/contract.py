@@ -87,4 +87,9 @@ class Engine(Protocol):
         """Answered by the loop that decodes: a silent loop is a dead engine."""
         ...
 
+    async def failed(self) -> None:
+        """Returns when the engine is dead for good, and has said so to all who waited for it. An engine that cannot
+        know this of itself never returns: the canary finds out."""
+        ...
+
     async def stop(self) -> None: ...

@@ -127,6 +127,9 @@ class LlamaCppEngine:
             log.error("engine.reports_no_figure", name=exc.args[0])
             raise EngineError from exc
 
+    async def failed(self) -> None:
+        await asyncio.Event().wait()  # it takes the process with it, or is silent
+
     def _metrics(self) -> str:
         return str(self._server.handle_metrics())
 

@@ -17,7 +17,7 @@ from workers.engines.contract import EngineStats, Job, ModelCard, Token, TokenUs
 from workers.engines.transformers_engine import loading, memory
 from workers.engines.transformers_engine.answer import Answer
 from workers.engines.transformers_engine.prompt import Prompts
-from workers.engines.transformers_engine.row import Inbox, Row, Sampling
+from workers.engines.transformers_engine.row import Inbox, Row, Sampling, call_in
 from workers.engines.transformers_engine.settings import defaults_of, sampling_of, stops_of
 from workers.engines.transformers_engine.text import Vocabulary
 from workers.engines.transformers_engine.tools import CallReader, Family, callable_tools, family_of
@@ -121,6 +121,11 @@ class TransformersEngine:
 
     async def stats(self) -> EngineStats:
         return await asyncio.wrap_future(self._loaded().loop.ask())
+
+    async def failed(self) -> None:
+        loop, is_dead = asyncio.get_running_loop(), asyncio.Event()
+        self._loaded().loop.on_death(lambda: call_in(loop, is_dead.set))
+        await is_dead.wait()
 
     def _loaded(self) -> _Parts:
         if self._parts is None:

@@ -49,6 +49,7 @@ class Loop:
         self._rows: dict[str, Row] = {}
         self._lock = threading.Lock()
         self._is_dead = False
+        self._mourners: list[Callable[[], None]] = []
         self._closing: queue.SimpleQueue[Row] = queue.SimpleQueue()
         self._questions: queue.SimpleQueue[Future[EngineStats]] = queue.SimpleQueue()
         self._sampler = Sampler()
@@ -93,6 +94,14 @@ class Loop:
         self._manager.wake()
         return answer
 
+    def on_death(self, tell: Callable[[], None]) -> None:
+        """Called in the loop's thread once all who waited were told, or at once if that is over."""
+        with self._lock:
+            if not self._is_dead:
+                self._mourners.append(tell)
+                return
+        tell()
+
     def tend(self, scheduler: "_Scheduler") -> list[Row]:
         """Called by the loop between two steps. The rows that are to be given up in this pause."""
         rows: list[Row] = []
@@ -116,6 +125,8 @@ class Loop:
 
     def died(self) -> None:
         with self._lock:
+            if self._is_dead:
+                return
             self._is_dead = True
             left = list(self._rows)
         for request_id in left:
@@ -124,6 +135,8 @@ class Loop:
             self.release(row.id)
         for question in _drained(self._questions):
             question.set_exception(EngineError())
+        for tell in self._mourners:
+            tell()
 
 
 def _drained(items: "queue.SimpleQueue[Any]") -> list[Any]:
@@ -155,6 +168,11 @@ class _Manager(ContinuousBatchingManager):  # type: ignore[misc]  # the library 
             super()._run_generation_loop()
         finally:
             self._our_loop.died()
+
+    def _handle_critical_error(self, error: Exception, batch_processor: Any) -> None:
+        # Before the library talks to other GPUs, which may never answer: whoever waits here is told first.
+        self._our_loop.died()
+        super()._handle_critical_error(error, batch_processor)
 
 
 class _Router(OutputRouter):  # type: ignore[misc]  # the library has no types
