@@ -9,6 +9,7 @@ from litestar.params import FromQuery, QueryParameter
 from gateway.ledger.accounts import Accounts
 from gateway.ledger.price_book import PriceBook
 from gateway.ledger.views import iso
+from gateway.upstreams.member import Member
 from gateway.upstreams.pool import UpstreamPool
 
 _LAST_ID = 2**63 - 1
@@ -17,11 +18,7 @@ _LAST_ID = 2**63 - 1
 def system_handlers(pool: UpstreamPool, prices: PriceBook, accounts: Accounts) -> list[HTTPRouteHandler]:
     @get("/admin/upstreams")
     async def list_upstreams() -> list[dict[str, Any]]:
-        rows = []
-        for name in pool.names():
-            is_healthy, in_flight = pool.health(name)
-            rows.append({"name": name, "is_healthy": is_healthy, "in_flight": in_flight})
-        return rows
+        return [_upstream(pool.member(name)) for name in pool.names()]
 
     @get("/admin/prices", sync_to_thread=True)
     def list_prices(candidate: FromQuery[str | None] = None) -> list[dict[str, Any]]:
@@ -61,3 +58,17 @@ def system_handlers(pool: UpstreamPool, prices: PriceBook, accounts: Accounts) -
         ]
 
     return [list_upstreams, list_prices, list_audit]
+
+
+def _upstream(member: Member) -> dict[str, Any]:
+    is_healthy, in_flight = member.health()
+    return {
+        "name": member.name,
+        "is_healthy": is_healthy,
+        "in_flight": in_flight,
+        "trouble": member.trouble,
+        "endpoints": [
+            {"name": one.name, "is_healthy": one.is_healthy, "in_flight": one.in_flight}
+            for one in member.endpoints
+        ],
+    }
