@@ -4,8 +4,6 @@ import math
 from collections import deque
 from collections.abc import Mapping
 
-import msgspec
-
 from gateway.config import Autoscale
 from gateway.fleet.contract import Load
 
@@ -63,36 +61,34 @@ class Demand:
         return _Speeds(self._settings.average_s)
 
     def _of_one(self, now_s: float, name: str, load: Load | None) -> float | None:
-        load = _sane(load or Load())
-        speeds, queued = self._speeds[name], load.queued or 0.0
-        speeds.add(now_s, load.generated_tokens, is_queued=queued > 0)
-        taken = self._taken(load, speeds.now)
-        if speeds.now is not None and speeds.is_at_its_limit:
-            self._best = max(self._best or 0.0, speeds.now)
+        if load is None:
+            return None
+        speeds, running, queued = self._speeds[name], _figure(load.running), _figure(load.queued) or 0.0
+        speeds.add(now_s, _figure(load.generated_tokens), is_queued=queued > 0)
+        speed, places = speeds.now, self._settings.places_each or _figure(load.slots)
+        taken = self._taken(running, places, _figure(load.kv_use), speed)
+        if speed is not None and speeds.is_at_its_limit:
+            self._best = max(self._best or 0.0, speed)
+        beside = max(running or 0.0, 1.0)
         if taken is None:
-            return 1.0 + queued / max(load.running or 0.0, 1.0) if queued else None
-        places = self._places(load)
-        return taken + (queued / places if places else taken * queued / max(load.running or 0.0, 1.0))
+            return 1.0 + queued / beside if queued else None
+        return taken + (queued / places if places else taken * queued / beside)
 
-    def _taken(self, load: Load, speed: float | None) -> float | None:
+    def _taken(
+        self, running: float | None, places: float | None, kv_use: float | None, speed: float | None
+    ) -> float | None:
         """How full it is, by the scarcest of what it has."""
-        places, each = self._places(load), self._settings.tokens_per_s_each
-        shares = [] if load.kv_use is None else [min(load.kv_use, 1.0)]
-        if places and load.running is not None:
-            shares.append(load.running / places)
+        each = self._settings.tokens_per_s_each
+        shares = [] if kv_use is None else [min(kv_use, 1.0)]
+        if places and running is not None:
+            shares.append(running / places)
         if each and speed is not None:
             shares.append(speed / each)
         if not shares and self._best and speed is not None:
             shares.append(min(speed / self._best, 1.0))
         return max(shares, default=None)
 
-    def _places(self, load: Load) -> float | None:
-        return self._settings.places_each or load.slots
-
-
-def _sane(load: Load) -> Load:
-    return Load(**{name: _figure(value) for name, value in msgspec.structs.asdict(load).items()})
-
 
 def _figure(value: float | None) -> float | None:
+    """None for what is no figure of a load, whoever told it."""
     return value if value is not None and math.isfinite(value) and value >= 0 else None
