@@ -128,6 +128,8 @@ class Metrics(Collector):
 
     def served(self, *, model: str, size: str, status: int, cache: str, seconds: float, added: float) -> None:
         self._requests.add((model, size, str(status), cache))
+        self.desired_replicas: dict[str, int] = {}
+        """By upstream."""
         self._seconds.observe((model,), seconds)
         self._added.observe((), added)
 
@@ -188,3 +190,11 @@ class Metrics(Collector):
             ),
         ):
             yield GaugeMetricFamily(f"weighbridge_{name}", help_, value)
+        desired = GaugeMetricFamily(
+            "weighbridge_desired_replicas",
+            "Servers that the load of an upstream asks for",
+            labels=["upstream"],
+        )
+        for upstream, servers in self.desired_replicas.items():
+            desired.add_metric([upstream], servers)
+        yield desired
