@@ -658,7 +658,9 @@ def _check(config: Config, source: str) -> None:
         _check_fields(f"{at}.unsupported", upstream.unsupported)
     _check_kinds(source, config)
             if not upstream.engine and not upstream.is_ours:
-                raise ConfigError(f"{at}.autoscale: say in `engine` what serves there, or its load cannot be read")
+                raise ConfigError(
+                    f"{at}.autoscale: say in `engine` what serves there, or its load cannot be read"
+                )
     low, high = config.scoring.deep.band
     if low > high:
         raise ConfigError(
