@@ -4,7 +4,6 @@ import argparse
 import ipaddress
 import json
 import os
-import random
 import sys
 import time
 from collections.abc import Sequence
@@ -12,13 +11,13 @@ from collections.abc import Sequence
 import structlog
 
 from workers import models
-from workers.engines.contract import Engine
-from workers.engines.llamacpp_engine import LlamaCppEngine
-from workers.errors import ConfigError
+from workers.assembly import service_of
+from workers.errors import ConfigError, EngineError
 from workers.listener import Listener, listen, listen_unix
 from workers.options import parser
 from workers.process import Settings, run
 from workers.spot import SpotWatch
+from workers.timing import Clocks
 
 DEFAULT_HOST = "127.0.0.1"
 
@@ -31,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as exc:
         print(f"worker: {exc}", file=sys.stderr)  # noqa: T201 - a command's output
         return 2
+    except EngineError:
+        print("worker: the engine died; the lines above say why", file=sys.stderr, flush=True)  # noqa: T201 - likewise
+        os._exit(1)  # a lost GPU may hang whatever would still be cleaned up
     return 0
 
 
@@ -40,16 +42,14 @@ def _run(args: argparse.Namespace) -> None:
     settings = Settings(
         names=tuple(args.serve or [model.name]),
         api_key=api_key,
-        max_waiting=args.max_queue,
-        max_wait_s=args.queue_wait,
-        age_s=args.queue_age,
         lame_duck_s=args.lame_duck,
         drain_s=args.drain,
         dies_with_parent=args.die_with_parent,
         spot=args.spot
         and SpotWatch(args.spot, address=args.spot_address, unix_s=lambda: time.time_ns() / 1e9),
     )
-    engine = _engine(model, args)
+    clocks = Clocks(unix_s=lambda: time.time_ns() // 10**9, monotonic_s=time.perf_counter)
+    service = service_of(model, args, clocks)
     listener = _listener(args, is_keyed=api_key is not None)
 
     def on_ready() -> None:
@@ -58,7 +58,7 @@ def _run(args: argparse.Namespace) -> None:
         print(json.dumps(ready), flush=True)  # noqa: T201 - a command's output
 
     try:
-        run(engine, settings, listener.sock, on_ready)
+        run(service, settings, clocks, listener.sock, on_ready)
     finally:
         listener.close()
 
@@ -72,25 +72,6 @@ def _listener(args: argparse.Namespace, *, is_keyed: bool) -> Listener:
     if not is_keyed and not _is_loopback(host):
         raise ConfigError(f"--host {host} is not loopback: set a key with --api-key-file or --api-key-env")
     return listen(host, args.port)
-
-
-def _engine(model: models.ModelFile, args: argparse.Namespace) -> Engine:
-    """By what the model is: a file is llama.cpp's, a folder is for transformers."""
-    is_folder = model.path.is_dir()
-    wanted = {"auto": is_folder, "transformers": True, "llamacpp": False}[args.engine]
-    if wanted is not is_folder:
-        kind = "a folder with a config.json" if wanted else "a .gguf file"
-        raise ConfigError(f"--engine {args.engine} takes {kind}, and {args.model} is none")
-    common = {name: getattr(args, name) for name in ("slots", "context", "threads", "batch", "reuse_prompts")}
-    own = {name: getattr(args, name) for name in ("precision", "device", "attention", "kv_gib")}
-    if is_folder:
-        from workers.engines.transformers_engine.engine import Options, TransformersEngine
-
-        return TransformersEngine(model, Options(**common, **own), seeds=random.SystemRandom())
-    given = [name for name, value in own.items() if value not in (None, "auto")]
-    if given:
-        raise ConfigError(f"--{given[0].replace('_', '-')} is for the transformers engine")
-    return LlamaCppEngine(model, **common)
 
 
 def _api_key(args: argparse.Namespace) -> str | None:

@@ -1,38 +1,28 @@
 """Whether the engine lives: an HTTP server that answers proves nothing of the model behind it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
-from workers.engines.contract import Engine, Job
-from workers.request import ChatRequest, Message
-from workers.slots import Slots
-
 log = structlog.get_logger()
-
-_JOB = Job(
-    "canary", ChatRequest(model="canary", messages=(Message(role="user", content="Hi"),), max_tokens=1)
-)
 
 
 class Canary:
-    """Has the idle engine make a token now and then; of a busy one it asks that the decoding loop answers.
+    """Has the model show now and then that it works: `probe` returns when it has.
 
     It waits for as long as it takes: an engine that hangs shows in how long ago it last was well.
     """
 
     def __init__(
         self,
-        engine: Engine,
-        slots: Slots,
+        probe: Callable[[], Awaitable[None]],
         *,
         now_s: Callable[[], float],
         every_s: float = 10.0,
         silent_after_s: float = 30.0,
     ) -> None:
-        self._engine = engine
-        self._slots = slots
+        self._probe = probe
         self._now_s = now_s
         self._every_s = every_s
         self._silent_after_s = silent_after_s
@@ -49,11 +39,7 @@ class Canary:
 
     async def check(self) -> None:
         try:
-            if self._slots.taken:
-                await self._engine.stats()
-            else:
-                async for _ in self._engine.generate(_JOB):
-                    pass
+            await self._probe()
         except Exception:  # whatever the engine throws, it is not well, and the probe goes on
             log.exception("canary.failed")
         else:

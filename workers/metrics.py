@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from workers.engines.contract import EngineStats, ModelCard, TokenUsage
 from workers.gpu import GpuFigures, Reading
-from workers.slots import PRIORITIES, Slots
+from workers.slots import PRIORITIES
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 CLIENT_GONE = 499
@@ -24,13 +24,23 @@ _FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 _TOKEN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
+class Places(Protocol):
+    """How many answers, or requests, are worked on at once; who has a place, and who waits for one."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def taken(self) -> int: ...
+
+    def waiting_of(self, priority: int) -> int: ...
+
+
 class Metrics:
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Places, collectors: Sequence[Collector] = ()) -> None:
         self._registry = CollectorRegistry()
         prefix, registry = "weighbridge_worker_", self._registry
-        self._requests = Counter(
-            prefix + "requests", "Finished chat requests.", ["status"], registry=registry
-        )
+        self._requests = Counter(prefix + "requests", "Finished requests.", ["status"], registry=registry)
         self._prompt = Counter(prefix + "prompt_tokens", "Prompt tokens of whole answers.", registry=registry)
         self._completion = Counter(
             prefix + "completion_tokens", "Generated tokens of whole answers.", registry=registry
@@ -70,6 +80,8 @@ class Metrics:
         registry.register(self._engine)
         self._gpus = GpuFigures(prefix + "gpu_")
         registry.register(self._gpus)
+        for collector in collectors:
+            registry.register(collector)
 
     def finished(self, status: int, usage: TokenUsage | None) -> None:
         self._requests.labels(str(status)).inc()

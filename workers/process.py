@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import socket
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -13,12 +12,11 @@ import msgspec
 import uvicorn
 import uvloop
 
-from workers.engines.contract import Engine
 from workers.errors import ConfigError
 from workers.gpu import Gpus, Nvml
 from workers.health import Canary
 from workers.server import WorkerApp
-from workers.slots import Slots
+from workers.service import Service
 from workers.spot import SpotWatch
 from workers.stopping import Stop
 from workers.timing import Clocks
@@ -30,44 +28,36 @@ KILL_AFTER_S = 10
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     api_key: str | None
-    max_waiting: int
-    max_wait_s: float
-    age_s: float
     lame_duck_s: float
     drain_s: float
     dies_with_parent: bool
     spot: SpotWatch | None
 
 
-def run(engine: Engine, settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Returns after SIGTERM or SIGINT. Raises ConfigError if the engine cannot load."""
+def run(
+    service: Service, settings: Settings, clocks: Clocks, sock: socket.socket, on_ready: Callable[[], None]
+) -> None:
+    """Returns after SIGTERM or SIGINT. Raises ConfigError if the model cannot load."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(engine, settings, sock, on_ready))
+        runner.run(_serve(service, settings, clocks, sock, on_ready))
 
 
 async def _serve(
-    engine: Engine, settings: Settings, sock: socket.socket, on_ready: Callable[[], None]
+    service: Service, settings: Settings, clocks: Clocks, sock: socket.socket, on_ready: Callable[[], None]
 ) -> None:
-    slots = Slots(
-        engine.slots,
-        max_waiting=settings.max_waiting,
-        max_wait_s=settings.max_wait_s,
-        age_s=settings.age_s,
-        now_s=time.perf_counter,
-    )
-    canary = Canary(engine, slots, now_s=time.perf_counter)
+    now_s = clocks.monotonic_s
+    canary = Canary(service.probe, now_s=now_s)
     app = WorkerApp(
-        engine,
-        slots,
+        service,
         canary,
         names=settings.names,
         api_key=settings.api_key,
-        clocks=Clocks(unix_s=lambda: time.time_ns() // 10**9, monotonic_s=time.perf_counter),
+        clocks=clocks,
         new_id=lambda: secrets.token_hex(12),
-        gpus=Gpus(Nvml(_visible_gpus()), now_s=time.perf_counter),
+        gpus=Gpus(Nvml(_visible_gpus()), now_s=now_s),
     )
     server = _Server(_uvicorn_config(app))
-    stop = Stop(now_s=time.perf_counter)
+    stop = Stop(now_s=now_s)
     stop.on_signals()
     failure: ConfigError | None = None
     async with asyncio.TaskGroup() as tasks:
@@ -78,11 +68,12 @@ async def _serve(
         if settings.spot is not None:
             background.append(tasks.create_task(_stop_on_notice(stop, settings.spot)))
         try:
-            await engine.start()
+            await service.start()
             stop.on_signals()  # llama.cpp put its own handlers in place
+            background.append(tasks.create_task(service.run()))
             await canary.check()
             if not canary.is_well:
-                raise ConfigError("the model loaded but generates nothing; the lines above say why")
+                raise ConfigError("the model loaded but answers nothing; the lines above say why")
         except ConfigError as exc:
             failure = exc
         else:
@@ -100,7 +91,7 @@ async def _serve(
         await serving
         for task in background:
             task.cancel()
-    await engine.stop()
+    await service.stop()
     if failure is not None:
         raise failure
 

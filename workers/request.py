@@ -215,6 +215,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 
 def decode(body: bytes, kind: type[R]) -> R:
+    """Raises InvalidRequestError with the field at fault."""
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as exc:

@@ -1,24 +1,23 @@
-"""The worker's endpoint: six routes and nothing else, over one engine."""
+"""The worker's endpoint: what its service answers, the list of models, figures and probes, and nothing else."""
 
 import asyncio
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
 
 import anyio
 import msgspec
 import structlog
 
-from workers.answer import Answer
-from workers.engines.contract import Engine
 from workers.errors import BusyError, EngineError, InvalidRequestError, WorkerError
 from workers.gpu import Gpus
 from workers.health import Canary
 from workers.http import ClientGoneError, Exchange, Receive, Scope, Send
 from workers.metrics import CLIENT_GONE, CONTENT_TYPE, Metrics
-from workers.request import ChatRequest, Request, parse, parse_completion
-from workers.share import Meter
-from workers.slots import DEFAULT_PRIORITY, Slots
+from workers.service import Answering, Service
+from workers.slots import DEFAULT_PRIORITY
 from workers.timing import Clocks
 
 log = structlog.get_logger()
@@ -27,6 +26,8 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 BODY_TIMEOUT_S = 10.0
 STATS_TIMEOUT_S = 2.0
 PRIORITY_HEADER = b"x-weighbridge-priority"
+OF_SOME_MODELS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+"""Which of these a worker serves depends on what its model is for."""
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
@@ -36,8 +37,7 @@ class WorkerApp:
 
     def __init__(
         self,
-        engine: Engine,
-        slots: Slots,
+        service: Service,
         canary: Canary,
         *,
         names: Sequence[str],
@@ -46,16 +46,13 @@ class WorkerApp:
         new_id: Callable[[], str],
         gpus: Gpus,
     ) -> None:
-        self._engine = engine
-        self._slots = slots
+        self._service = service
         self._canary = canary
         self._names = tuple(names)
         self._key_digest = None if api_key is None else _digest(b"Bearer " + api_key.encode())
-        self._clocks = clocks
         self._new_id = new_id
         self._gpus = gpus
-        self._metrics = Metrics(slots)
-        self._meter = Meter(clocks.monotonic_s)
+        self._metrics = Metrics(service.places, service.collectors)
         self._created = clocks.unix_s()
         self._running: set[anyio.CancelScope] = set()
         self._is_idle = asyncio.Event()
@@ -69,8 +66,7 @@ class WorkerApp:
             "/readyz": ("GET", self._readyz),
         }
         self._keyed_routes: dict[str, tuple[str, Handler]] = {
-            "/v1/chat/completions": ("POST", self._chat),
-            "/v1/completions": ("POST", self._complete),
+            **{path: ("POST", partial(self._answer, parse)) for path, parse in service.routes.items()},
             "/v1/models": ("GET", self._models),
             "/metrics": ("GET", self._render_metrics),
         }
@@ -78,7 +74,7 @@ class WorkerApp:
     def loaded(self) -> None:
         """The engine has started."""
         self._is_loaded = True
-        self._metrics.loaded(self._engine.card)
+        self._metrics.loaded(self._service.card)
 
     def leave(self) -> None:
         """Not ready from now on, and each connection ends with its next answer; whatever comes is still served."""
@@ -115,6 +111,10 @@ class WorkerApp:
         if route is None:
             self._authenticate(exchange)
             route = self._keyed_routes.get(exchange.path)
+        if route is None and exchange.path in OF_SOME_MODELS:
+            served = " and ".join(self._service.routes)
+            text = f"This worker's model is for other requests: it serves {served}."
+            raise InvalidRequestError(text, code="not_found", status=404)
         if route is None:
             raise InvalidRequestError("There is nothing at this path.", code="not_found", status=404)
         method, handler = route
@@ -141,7 +141,7 @@ class WorkerApp:
         await exchange.send_json(200, {"status": "ready", "models": self._names})
 
     async def _models(self, exchange: Exchange) -> None:
-        card = msgspec.to_builtins(self._engine.card) if self._is_loaded else {}
+        card = msgspec.to_builtins(self._service.card) if self._is_loaded else {}
         models = [
             {"id": name, "object": "model", "created": self._created, "owned_by": "weighbridge", **card}
             for name in self._names
@@ -153,7 +153,7 @@ class WorkerApp:
         if self._is_loaded:
             try:
                 async with asyncio.timeout(STATS_TIMEOUT_S):
-                    stats = await self._engine.stats()
+                    stats = await self._service.stats()
             except (TimeoutError, EngineError):
                 log.warning("metrics.engine_silent")
         figures = self._metrics.render(stats, await self._gpus.read())
@@ -165,22 +165,14 @@ class WorkerApp:
         if not self._is_loaded:
             raise BusyError("The model is still loading.", code="model_loading", retry_after_s=1)
 
-    async def _chat(self, exchange: Exchange) -> None:
-        await self._answer(exchange, parse)
-
-    async def _complete(self, exchange: Exchange) -> None:
-        await self._answer(exchange, parse_completion)
-
-    async def _answer(self, exchange: Exchange, parse: Callable[[bytes], Request]) -> None:
-        priority = self._priority(exchange)
-        answer = Answer(
-            self._engine, self._slots, self._metrics, self._clocks, priority=priority, meter=self._meter
-        )
+    async def _answer(self, parse: Callable[[bytes], Any], exchange: Exchange) -> None:
+        answer = self._service.answering(self._metrics, priority=self._priority(exchange))
         status = CLIENT_GONE
         try:
             request = parse(await exchange.read_body(max_bytes=MAX_BODY_BYTES, timeout_s=BODY_TIMEOUT_S))
             self._check_open()
-            self._check_fits(request)
+            self._check_name(request.model)
+            self._service.check(request)
             if await self._send(answer, exchange, request):
                 status = 200
         except WorkerError as exc:
@@ -195,7 +187,7 @@ class WorkerApp:
         is_good = self._key_digest is not None and len(given) == 1 and given.isdigit()
         return int(given) if is_good else DEFAULT_PRIORITY
 
-    async def _send(self, answer: Answer, exchange: Exchange, request: Request) -> bool:
+    async def _send(self, answer: Answering, exchange: Exchange, request: Any) -> bool:
         """False if the client hung up before the end; the engine has stopped by then."""
         failure: WorkerError | None = None
         is_sent = False
@@ -219,23 +211,10 @@ class WorkerApp:
             raise BusyError("This worker shut down before the answer was finished.", code="draining")
         return is_sent
 
-    def _check_fits(self, request: Request) -> None:
-        if request.model not in self._names:
-            text = f"The model '{request.model}' does not exist here. Served: {', '.join(self._names)}."
+    def _check_name(self, model: str) -> None:
+        if model not in self._names:
+            text = f"The model '{model}' does not exist here. Served: {', '.join(self._names)}."
             raise InvalidRequestError(text, code="model_not_found", param="model", status=404)
-        if request.choices > self._slots.total:
-            field = "n" if (request.n or 1) > 1 else "prompt"
-            text = f"{request.choices} answers at once are more than the {self._slots.total} that fit here."
-            raise InvalidRequestError(text, param=field)
-        if (
-            isinstance(request, ChatRequest)
-            and request.wants_tools
-            and "tools" not in self._engine.card.abilities
-        ):
-            raise InvalidRequestError("This model cannot call tools.", param="tools")
-        if request.structured_outputs is not None and "regex" not in self._engine.card.abilities:
-            text = "This model cannot keep to a regular expression."
-            raise InvalidRequestError(text, param="structured_outputs")
 
 
 def _draining() -> BusyError:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fixtures.engine import ScriptedEngine
 from tests.fixtures.nvml import FakeGpu, FakeNvml
+from workers.chats import Chats
 from workers.gpu import Gpus, Nvml
 from workers.health import Canary
 from workers.server import WorkerApp
@@ -28,14 +29,15 @@ class Bench:
         self.slots = Slots(
             engine.slots, max_waiting=max_waiting, max_wait_s=60, age_s=5, now_s=lambda: self.now_s
         )
-        self.canary = Canary(engine, self.slots, now_s=lambda: self.now_s, silent_after_s=30)
+        clocks = Clocks(unix_s=lambda: 1_790_000_000, monotonic_s=lambda: self.now_s)
+        service = Chats(engine, self.slots, clocks)
+        self.canary = Canary(service.probe, now_s=lambda: self.now_s, silent_after_s=30)
         self.app = WorkerApp(
-            engine,
-            self.slots,
+            service,
             self.canary,
             names=("small",),
             api_key=api_key,
-            clocks=Clocks(unix_s=lambda: 1_790_000_000, monotonic_s=lambda: self.now_s),
+            clocks=clocks,
             new_id=lambda: "made-up-id",
             gpus=Gpus(Nvml(None, lambda: FakeNvml(FakeGpu("GPU-a"))), now_s=lambda: self.now_s),
         )

@@ -11,11 +11,13 @@ import torch
 import transformers
 
 from tests.fixtures.tiny_model import END, Asker, running_engine
+from workers.chats import Chats
 from workers.engines.transformers_engine.engine import Options, TransformersEngine
 from workers.errors import ConfigError, EngineError, InvalidRequestError
 from workers.health import Canary
 from workers.models import ModelFile
 from workers.slots import Slots
+from workers.timing import Clocks
 
 NEVER_ENDS = {"logit_bias": {str(END): -100}}
 PROMPTS = ["The weight of a letter", "Numbers: 0 1 2", "winter", "über den großen", "signs: , . ; " * 12]
@@ -243,7 +245,8 @@ async def test_a_loop_that_dies_fails_who_waits_and_whoever_comes(mortal: Asker)
     with pytest.raises(EngineError):
         await mortal.engine.stats()
     slots = Slots(8, max_waiting=1, max_wait_s=1, age_s=1, now_s=lambda: 0.0)
-    canary = Canary(mortal.engine, slots, now_s=lambda: 0.0)
+    chats = Chats(mortal.engine, slots, Clocks(unix_s=lambda: 0, monotonic_s=lambda: 0.0))
+    canary = Canary(chats.probe, now_s=lambda: 0.0)
     await canary.check()
     assert not canary.is_well
 
