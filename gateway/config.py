@@ -655,12 +655,12 @@ def _check(config: Config, source: str) -> None:
             raise ConfigError(f"{at}.{field}: workers of ours speak OpenAI's dialect")
         if upstream.autoscale is not None:
             _check_autoscale(f"{at}.autoscale", upstream.autoscale)
-        _check_fields(f"{at}.unsupported", upstream.unsupported)
-    _check_kinds(source, config)
             if not upstream.engine and not upstream.is_ours:
                 raise ConfigError(
                     f"{at}.autoscale: say in `engine` what serves there, or its load cannot be read"
                 )
+        _check_fields(f"{at}.unsupported", upstream.unsupported)
+    _check_kinds(source, config)
     low, high = config.scoring.deep.band
     if low > high:
         raise ConfigError(
