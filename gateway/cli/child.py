@@ -1,13 +1,15 @@
 """One process that `weighbridge up` runs: it ends when we end, writes into a log of its own, and is stopped in time."""
 
-import http.client
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from gateway.cli.knock import Door, NoAnswerError, get
+from gateway.cli.supervisor import Health
 from gateway.clock import Clock
+from gateway.config import environment
 from gateway.limits.embedded import die_with_parent
 
 MAX_LOG_BYTES = 20_000_000
@@ -25,15 +27,17 @@ class Child:
         command: Sequence[str],
         *,
         log: Path,
-        probe: tuple[str, int, str],
+        door: Door,
         stop_s: float,
         clock: Clock,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`probe` is host, port and path of what answers 200 once it is ready."""
+        """Behind the door, /readyz answers 200 once it is ready. `settings` are added to its environment."""
         self.name = name
         self.log = log
         self._command = command
-        self._probe = probe
+        self._door = door
+        self._settings = settings or {}
         self._stop_s = stop_s
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,6 +47,11 @@ class Child:
     def exit_code(self) -> int | None:
         """None while it runs, and before it was started."""
         return self._process.poll() if self._process else None
+
+    @property
+    def pid(self) -> int | None:
+        """None unless it runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> None:
         self.log.parent.mkdir(exist_ok=True)
@@ -54,20 +63,17 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**environment(), **self._settings},
                 start_new_session=True,  # Ctrl-C is for us: parts are stopped in order.
                 preexec_fn=die_with_parent(),  # noqa: PLW1509 - it makes two system calls and takes no lock
             )
 
-    def is_ready(self) -> bool:
-        host, port, path = self._probe
-        connection = http.client.HTTPConnection(host, port, timeout=_PROBE_S)
+    def health(self) -> Health:
         try:
-            connection.request("GET", path)
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+            status, _ = get(self._door, "/readyz", clock=self._clock, limit_s=_PROBE_S)
+        except NoAnswerError:
+            return "silent"
+        return "ready" if status == 200 else "unready"
 
     def terminate(self) -> None:
         if self._process is not None:
@@ -78,11 +84,14 @@ class Child:
             self._process.kill()
 
     def stop(self, is_hurried: Callable[[], bool]) -> None:
-        """Asks, waits, and kills what has not ended in time, or when somebody is in a hurry."""
+        self.terminate()
+        self.end(is_hurried)
+
+    def end(self, is_hurried: Callable[[], bool]) -> None:
+        """After `terminate`: waits, and kills what has not ended in time, or when somebody is in a hurry."""
         process = self._process
         if process is None:
             return
-        process.terminate()
         deadline = self._clock.monotonic() + self._stop_s
         while process.poll() is None and self._clock.monotonic() < deadline and not is_hurried():
             time.sleep(_POLL_S)

@@ -48,9 +48,10 @@ def config_text(folder: Path, *, port: int, admin_port: int) -> str:
 
 def make_worker_keys(config: Config) -> None:
     """The workers' own keys, where the configuration looks for them in the folder of secrets."""
-    for worker in config.workers.values():
-        path = Path(worker.api_key_file).expanduser()
-        if worker.api_key_file and path.parent == config.secrets_path and not path.exists():
+    for name in config.workers:
+        _, file = config.worker_key(name)
+        path = Path(file).expanduser()
+        if file and path.parent == config.secrets_path and not path.exists():
             _write_private(path, secrets.token_urlsafe(32))
 
 

@@ -1,33 +1,39 @@
 """The processes of `weighbridge up`: started in order, watched, and stopped in the opposite order.
 
-A model worker that once was well is started again when it ends; with anything else, all ends.
+A replica of a worker that once was well is started again when it ends; with anything else, all ends.
 """
 
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
 
 from gateway.cli.child import Child
+from gateway.cli.fleet import NeverReadyError
+from gateway.cli.fleets import Fleets
+from gateway.cli.knock import Door
+from gateway.cli.launch import LocalLauncher
 from gateway.cli.progress import Progress
+from gateway.cli.replica import Process
 from gateway.cli.signals import Signals
 from gateway.cli.stores import configured_stores, embedded
-from gateway.cli.supervisor import START_S, Supervisor, told
+from gateway.cli.supervisor import START_S, told
 from gateway.cli.welcome import reachable, url
 from gateway.clock import Clock
-from gateway.config import Config, Worker
+from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.limits.embedded import EmbeddedStore, Purpose
 
-_WORKER_DRAIN_S = 5.0
-"""The gateway is gone when a worker is stopped: nobody waits for its answers."""
 _SPARE_S = 10.0
 """Beyond its time to drain, for a part's last writes."""
 _TICK_S = 0.1
 _LAST_LINES = 12
+_ASKERS = 16
+"""Threads that ask replicas how they are. One that hangs holds its thread for a second."""
 
 
 class StopRequested(Exception):  # noqa: N818 - no error: somebody wants us to stop
@@ -41,17 +47,18 @@ class PartEndedError(Exception):
 
 
 class Parts:
-    def __init__(self, path: Path, config: Config, signals: Signals, clock: Clock) -> None:
+    def __init__(
+        self, path: Path, config: Config, signals: Signals, progress: Progress, clock: Clock
+    ) -> None:
         self._path = path
         self._config = config
         self._signals = signals
+        self._progress = progress
         self._clock = clock
         self._stops = ExitStack()
         self._stores: list[tuple[Purpose, EmbeddedStore]] = []
-        self._children: list[Child] = []
-        self._required: list[Child] = []
-        """Without one of these, all ends: the gateway, and workers that never were well."""
-        self._supervisors: list[Supervisor] = []
+        self._gateway: Child | None = None
+        self._fleets: Fleets | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -61,29 +68,25 @@ class Parts:
     ) -> None:
         self._stops.close()
 
-    def start(self, progress: Progress) -> None:
+    def start(self) -> None:
         """Raises StopRequested, PartEndedError, or ConfigError when a part refuses its set-up."""
         self._start_stores()
-        progress.done("stores for limits and cache")
-        workers = [self._worker(name, worker) for name, worker in self._config.workers.items()]
-        gateway = self._gateway()
-        self._children = [*workers, gateway]
-        self._required = list(self._children)
-        for child in self._children:
-            self._stops.callback(child.stop, lambda: self._signals.count > 1)
-            child.start()
-        for worker in workers:
-            self._await(worker)
-            self._required.remove(worker)
-            self._supervisors.append(Supervisor(worker, self._clock, progress.event))
-            progress.done(worker.name)
+        self._progress.done("stores for limits and cache")
+        fleets = self._start_workers()
+        gateway = self._start_gateway()
+        for fleet in fleets:
+            while not fleet.is_complete:
+                self._tick()
+            self._progress.done(fleet.title)
         self._await(gateway)
-        progress.done(gateway.name)
+        self._progress.done(gateway.name)
 
     def watch(self) -> NoReturn:
         """Until a part ends that is not started again, or somebody wants all to stop: raises as `start` does."""
         while True:
             self._tick()
+            if self._signals.take_reload() and self._fleets is not None:
+                self._fleets.reload()
 
     def _start_stores(self) -> None:
         urls = configured_stores(self._config)
@@ -95,9 +98,43 @@ class Parts:
                 store.start()
                 self._stores.append((purpose, store))
 
+    def _start_workers(self) -> Fleets:
+        launcher = LocalLauncher(self._config.data_path, self._clock)
+        launcher.clear()
+        askers = self._stops.enter_context(ThreadPoolExecutor(_ASKERS, thread_name_prefix="ask"))
+        self._fleets = Fleets(
+            self._path,
+            self._config,
+            launcher,
+            clock=self._clock,
+            say=self._progress.event,
+            ask=askers.submit,
+        )
+        self._stops.callback(self._fleets.stop, self._is_hurried)
+        self._tick()
+        return self._fleets
+
+    def _start_gateway(self) -> Child:
+        server = self._config.server
+        self._gateway = Child(
+            f"gateway: {url(server.host, server.port)}",
+            # -P: a folder called `gateway` where the user happens to stand is not ours.
+            [sys.executable, "-P", "-m", "gateway.cli", "serve", "--config", str(self._path)],
+            log=self._config.data_path / "logs" / "gateway.log",
+            door=Door(reachable(server.host), server.port),
+            stop_s=server.drain_s + _SPARE_S,
+            clock=self._clock,
+        )
+        self._stops.callback(self._gateway.stop, self._is_hurried)
+        self._gateway.start()
+        return self._gateway
+
+    def _is_hurried(self) -> bool:
+        return self._signals.count > 1
+
     def _await(self, child: Child) -> None:
         deadline = self._clock.monotonic() + START_S
-        while not child.is_ready():
+        while child.health() != "ready":
             self._tick()
             if self._clock.monotonic() > deadline:
                 lines = child.last_lines(_LAST_LINES)
@@ -109,69 +146,22 @@ class Parts:
         for purpose, store in self._stores:
             if store.pid is not None and _has_ended(store.pid):
                 raise PartEndedError(f"the store for {purpose} ended by itself", [])
-        for child in self._children:
-            child.rotate_log()
-        for child in self._required:
-            if child.exit_code is not None:
-                raise _ending(child, child.exit_code)
-        for supervisor in self._supervisors:
-            supervisor.look()
+        if self._gateway is not None:
+            self._gateway.rotate_log()
+            if self._gateway.exit_code is not None:
+                raise _ending(self._gateway, f"ended by itself with {told(self._gateway.exit_code)}")
+        if self._fleets is not None:
+            try:
+                self._fleets.look()
+            except NeverReadyError as exc:
+                raise _ending(exc.process, str(exc)) from exc
         time.sleep(_TICK_S)
 
-    def _worker(self, name: str, worker: Worker) -> Child:
-        return self._child(
-            f"worker `{name}`: {', '.join(worker.serves)}",
-            ["workers", *worker_options(worker)],
-            log=f"worker-{name}.log",
-            at=(worker.host, worker.port or 0),
-            stop_s=_WORKER_DRAIN_S + _SPARE_S,
-        )
 
-    def _gateway(self) -> Child:
-        server = self._config.server
-        return self._child(
-            f"gateway: {url(server.host, server.port)}",
-            ["gateway.cli", "serve", "--config", str(self._path)],
-            log="gateway.log",
-            at=(server.host, server.port),
-            stop_s=server.drain_s + _SPARE_S,
-        )
-
-    def _child(self, name: str, module: list[str], *, log: str, at: tuple[str, int], stop_s: float) -> Child:
-        host, port = at
-        return Child(
-            name,
-            # -P: a folder called `workers` where the user happens to stand is not ours.
-            [sys.executable, "-P", "-m", *module],
-            log=self._config.data_path / "logs" / log,
-            probe=(reachable(host), port, "/readyz"),
-            stop_s=stop_s,
-            clock=self._clock,
-        )
-
-
-def worker_options(worker: Worker) -> list[str]:
-    """Of `python -m workers`."""
-    options = ["--model", worker.model, "--host", worker.host, "--port", str(worker.port)]
-    options += [word for served in worker.serves for word in ("--serve", served)]
-    options += ["--engine", worker.engine, "--precision", worker.precision, "--device", worker.device]
-    if worker.kv_gib is not None:
-        options += ["--kv-gib", str(worker.kv_gib)]
-    options += ["--slots", str(worker.slots), "--context", str(worker.context_window)]
-    options += ["--threads", str(worker.threads), "--drain", str(_WORKER_DRAIN_S), "--die-with-parent"]
-    if worker.api_key_env:
-        options += ["--api-key-env", worker.api_key_env]
-    elif worker.api_key_file:
-        options += ["--api-key-file", str(Path(worker.api_key_file).expanduser())]
-    return options
-
-
-def _ending(child: Child, code: int) -> Exception:
+def _ending(child: Child | Process, why: str) -> Exception:
     if complaint := child.complaint():
         return ConfigError(f"{child.name}: {complaint}")
-    return PartEndedError(
-        f"{child.name} ended by itself with {told(code)}; see {child.log}", child.last_lines(_LAST_LINES)
-    )
+    return PartEndedError(f"{child.name} {why}; see {child.log}", child.last_lines(_LAST_LINES))
 
 
 def _has_ended(pid: int) -> bool:

