@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,19 @@ _LOOK_UP_EVERY_S = 5.0
 _LOOK_UP_S = 5.0
 
 
+LookUp = Callable[[str, int], Awaitable[Iterable[str]]]
+"""Of a host and a port: addresses, or an OSError."""
+
+
+async def look_up(host: str, port: int) -> list[str]:
+    """As the machine resolves names. A server may have an address of either kind: those of one kind are told."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as exc:
+        raise OSError(f"{host!r} is no name of a host") from exc
+    return [str(at[0]) for family, _, _, _, at in found if family == found[0][0]]
+
+
 class Source(Protocol):
     @property
     def every_s(self) -> float:
@@ -28,7 +42,7 @@ class Source(Protocol):
         ...
 
     async def look(self) -> tuple[Endpoint, ...] | None:
-        """All that there are now; None: as before, as far as one can tell."""
+        """All that there are now; None: as before. Raises OSError if it cannot be told."""
         ...
 
 
@@ -64,23 +78,21 @@ class Addresses:
     every_s = _LOOK_UP_EVERY_S
     nothing = "its host name has no address"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, look_up: LookUp) -> None:
         self._url = url
         parsed = URL(url)
         self._host = parsed.host or ""
         self._port = parsed.port or 0
+        self._look_up = look_up
+        self._seen: list[str] = []
 
     async def look(self) -> tuple[Endpoint, ...] | None:
-        """An error keeps what there was: a name server that fails says nothing of the servers."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(_LOOK_UP_S):
-                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
+        async with asyncio.timeout(_LOOK_UP_S):
+            found = sorted(set(await self._look_up(self._host, self._port)))
+        if found == self._seen:
             return None
-        # A server with an address of either kind is one server.
-        addresses = {str(at[0]) for family, _, _, _, at in found if family == found[0][0]}
-        return tuple([self._endpoint(address) for address in sorted(addresses)]) or None
+        self._seen = found
+        return tuple(map(self._endpoint, found))
 
     def _endpoint(self, address: str) -> Endpoint:
         host = f"[{address}]" if ":" in address else address

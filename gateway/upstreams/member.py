@@ -27,6 +27,8 @@ class Member:
         self.source = source
         """Says which servers there are, where that changes."""
         self.endpoints: tuple[PooledEndpoint, ...] = tuple(map(make, endpoints))
+        self.is_list_old = False
+        """It could not be looked up the last time."""
         self._make = make
         self._leaving: list[PooledEndpoint] = []
         self._next = 0

@@ -21,7 +21,7 @@ from gateway.upstreams.affinity import beginning
 from gateway.upstreams.anthropic.upstream import AnthropicUpstream
 from gateway.upstreams.breaker import Breaker
 from gateway.upstreams.contract import Event, Reply, UpstreamCall, UpstreamError
-from gateway.upstreams.discovery import Addresses, RosterFile, Source
+from gateway.upstreams.discovery import Addresses, LookUp, RosterFile, Source, look_up
 from gateway.upstreams.endpoint import PooledEndpoint
 from gateway.upstreams.member import Member
 from gateway.upstreams.openai import OpenAIUpstream
@@ -40,7 +40,15 @@ class UpstreamPool:
         self._log = log
 
     @classmethod
-    def build(cls, config: Config, clock: Clock, random: Callable[[], float], log: Logger) -> "UpstreamPool":
+    def build(
+        cls,
+        config: Config,
+        clock: Clock,
+        random: Callable[[], float],
+        log: Logger,
+        *,
+        look_up: LookUp = look_up,
+    ) -> "UpstreamPool":
         """Raises ConfigError for a key that cannot be read or sent. Connects to nothing."""
         members = {}
         for name, settings in config.upstreams.items():
@@ -50,7 +58,7 @@ class UpstreamPool:
                 settings,
                 _maker(name, settings, key, clock, random),
                 _endpoints(settings),
-                _source(settings, config),
+                _source(settings, config, look_up),
             )
         return cls(members, clock, log)
 
@@ -79,13 +87,14 @@ class UpstreamPool:
         return PooledAttempt(member, key, self._clock, self._log)
 
     async def look(self) -> None:
-        """For the lists of servers, where they stand in files: so that the first request finds them."""
-        for member in self._members.values():
-            if isinstance(member.source, RosterFile):
-                await self._look(member, member.source)
+        """For the lists of servers that stand elsewhere, once: so that the first request finds them."""
+        async with asyncio.TaskGroup() as tasks:
+            for member in self._members.values():
+                if member.source is not None:
+                    tasks.create_task(self._look(member, member.source))
 
     async def run(self) -> None:
-        """Keep the lists as they are elsewhere, for as long as it runs."""
+        """Again and again, for as long as it runs."""
         async with asyncio.TaskGroup() as tasks:
             for member in self._members.values():
                 if member.source is not None:
@@ -93,15 +102,22 @@ class UpstreamPool:
 
     async def _follow(self, member: Member, source: Source) -> None:
         while True:
-            await self._look(member, source)
             await asyncio.sleep(source.every_s)
+            await self._look(member, source)
 
     async def _look(self, member: Member, source: Source) -> None:
-        found = await source.look()
+        try:
+            found = await source.look()
+        except OSError as exc:
+            # What there was stays: a name server that fails says nothing of the servers.
+            if not member.is_list_old:
+                self._log.warning("upstream.look_up_failed", upstream=member.name, error=repr(exc))
+            member.is_list_old = True
+            return
+        member.is_list_old = False
         if found is not None:
             came, went = member.replace(found)
-            if came or went:
-                self._log.info("upstream.servers_changed", upstream=member.name, came=came, went=went)
+            self._log.info("upstream.servers_changed", upstream=member.name, came=came, went=went)
         await member.sweep()
 
     async def close(self) -> None:
@@ -243,10 +259,10 @@ def _endpoints(settings: UpstreamConfig) -> list[Endpoint]:
     ]
 
 
-def _source(settings: UpstreamConfig, config: Config) -> Source | None:
+def _source(settings: UpstreamConfig, config: Config, look_up: LookUp) -> Source | None:
     if settings.worker:
         return RosterFile(roster_path(config.data_path, settings.worker), settings.worker)
-    return Addresses(settings.base_url) if settings.resolves else None
+    return Addresses(settings.base_url, look_up) if settings.resolves else None
 
 
 def _read_key(name: str, settings: UpstreamConfig, config: Config) -> str:
