@@ -54,7 +54,8 @@ class Chats:
         await self._engine.start()
 
     async def run(self) -> None:
-        """Nothing: an engine has a loop of its own."""
+        """An engine has a loop of its own: what is left is to hear of its end."""
+        await self._engine.failed()
 
     async def probe(self) -> None:
         """Has the idle engine make a token; of a busy one it asks that the decoding loop answers."""

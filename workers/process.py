@@ -9,10 +9,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import msgspec
+import structlog
 import uvicorn
 import uvloop
 
-from workers.errors import ConfigError
+from workers.errors import ConfigError, EngineError
 from workers.gpu import Gpus, Nvml
 from workers.health import Canary
 from workers.server import WorkerApp
@@ -21,8 +22,12 @@ from workers.spot import SpotWatch
 from workers.stopping import Stop
 from workers.timing import Clocks
 
+log = structlog.get_logger()
+
 KILL_AFTER_S = 10
 """How long the engine may take to end, beyond the drain. One that hangs cannot be asked twice."""
+LAST_WORDS_S = 2.0
+"""For the errors of the requests whose engine died to reach their callers."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def run(
     service: Service, settings: Settings, clocks: Clocks, sock: socket.socket, on_ready: Callable[[], None]
 ) -> None:
-    """Returns after SIGTERM or SIGINT. Raises ConfigError if the model cannot load."""
+    """Returns after SIGTERM or SIGINT. Raises ConfigError if the model cannot load, and EngineError if it was lost: then
+    leave the process without letting it clean up, as the GPU may not answer any more."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(service, settings, clocks, sock, on_ready))
 
@@ -70,7 +76,7 @@ async def _serve(
         try:
             await service.start()
             stop.on_signals()  # llama.cpp put its own handlers in place
-            background.append(tasks.create_task(service.run()))
+            background.append(tasks.create_task(_stop_when_dead(stop, service)))
             await canary.check()
             if not canary.is_well:
                 raise ConfigError("the model loaded but answers nothing; the lines above say why")
@@ -84,13 +90,15 @@ async def _serve(
             await stop.wait()
             app.leave()
             await stop.wait_hurried(stop.limit(lame_duck_s, then_s=settings.drain_s))
-            drain_s = stop.limit(settings.drain_s)
+            drain_s = LAST_WORDS_S if stop.is_broken else stop.limit(settings.drain_s)
             signal.alarm(round(drain_s) + KILL_AFTER_S)
             await app.drain(drain_s)
         server.should_exit = True
         await serving
         for task in background:
             task.cancel()
+    if stop.is_broken:
+        raise EngineError
     await service.stop()
     if failure is not None:
         raise failure
@@ -127,6 +135,12 @@ async def _stop_with_parent(stop: Stop) -> None:
     while os.getppid() == parent:
         await asyncio.sleep(0.5)
     stop.ask()
+
+
+async def _stop_when_dead(stop: Stop, service: Service) -> None:
+    await service.run()
+    log.error("engine.died")
+    stop.break_off()
 
 
 async def _stop_on_notice(stop: Stop, spot: SpotWatch) -> None:

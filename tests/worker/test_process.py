@@ -179,5 +179,21 @@ def test_a_spot_machine_that_is_taken_back_stops_its_worker(
     assert '"event": "spot.notice"' in worker.log.read_text()
 
 
+@pytest.mark.fault("S19")
+def test_a_cuda_error_cuts_off_what_runs_and_ends_the_process(tmp_path: Path, tiny_folder: Path) -> None:
+    path, module = tmp_path / "worker.sock", ("tests.fixtures.failing_driver", "30")
+    with running_worker(tmp_path, model=str(tiny_folder), uds=path, module=module) as worker:
+        with on_socket(path, worker) as client:
+            body = BODY | {"stream": True, "max_tokens": 500}
+            with client.stream("POST", f"{worker.url}/chat/completions", json=body) as response:
+                events = [line for line in response.iter_lines() if line]
+        code = worker.process.wait(60)
+
+    assert '"code":"internal_error"' in events[-1]
+    assert code == 1
+    assert not path.exists()
+    assert "illegal memory access" in worker.log.read_text()
+
+
 def on_socket(path: Path, worker: Worker) -> httpx.Client:
     return httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), headers=worker.headers, timeout=60)
