@@ -35,7 +35,8 @@ def _engine(model: ModelFile, args: argparse.Namespace) -> Engine:
     common = _given(args, "slots", "context", "threads", "batch", "reuse_prompts")
     own = _given(args, "precision", "device", "attention", "kv_gib")
     if is_folder:
-        from workers.engines.transformers_engine.engine import Options, TransformersEngine
+        from workers.engines.transformers_engine.engine import TransformersEngine
+        from workers.engines.transformers_engine.preparation import Options
 
         return TransformersEngine(model, Options(**common, **own), seeds=random.SystemRandom())
     given = [name for name, value in own.items() if value not in (None, "auto")]

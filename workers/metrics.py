@@ -73,7 +73,7 @@ class Metrics:
         self._model = Gauge(
             prefix + "model_info",
             "1; the labels say what is loaded.",
-            ["model", "engine", "quantisation", "dtype", "context_window", "parameters"],
+            ["model", "engine", "quantisation", "dtype", "context_window", "parameters", "tensor_parallel"],
             registry=registry,
         )
         self._engine = _EngineFigures(prefix + "engine_")
@@ -106,6 +106,7 @@ class Metrics:
             card.dtype,
             str(card.context_window),
             str(card.parameters),
+            str(card.tensor_parallel),
         ).set(1)
 
     def render(self, stats: EngineStats | None, gpus: Sequence[Reading] = ()) -> bytes:

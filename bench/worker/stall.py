@@ -17,7 +17,8 @@ from pathlib import Path
 
 from workers.engines.contract import Job, Token
 from workers.engines.transformers_engine import loading
-from workers.engines.transformers_engine.engine import Options, TransformersEngine
+from workers.engines.transformers_engine.engine import TransformersEngine
+from workers.engines.transformers_engine.preparation import Options
 from workers.models import ModelFile
 from workers.request import CompletionRequest
 

@@ -21,7 +21,8 @@ from typing import Any
 
 from workers.engines.contract import Job, Token
 from workers.engines.transformers_engine import loading
-from workers.engines.transformers_engine.engine import Options, TransformersEngine
+from workers.engines.transformers_engine.engine import TransformersEngine
+from workers.engines.transformers_engine.preparation import Options
 from workers.models import ModelFile
 from workers.request import CompletionRequest
 
@@ -102,6 +103,7 @@ async def bench(name: str, folder: Path, args: argparse.Namespace) -> None:
             device=args.device,
             precision=args.precision,
             attention=args.attention,
+            tensor_parallel=args.tensor_parallel,
         ),
         seeds=random.Random(1),
     )
@@ -149,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--attention", default="auto")
+    parser.add_argument("--tensor-parallel", type=int, default=1, metavar="GPUS")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     loading.go_offline()

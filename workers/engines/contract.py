@@ -25,6 +25,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int
     context_window: int
     """Tokens of one request, prompt and answer together."""
+    tensor_parallel: int = 1
+    """GPUs that hold the model together."""
     abilities: tuple[str, ...]
     """Among `tools`, `json_object`, `json_schema`, `regex`, `logprobs`, ..."""
 

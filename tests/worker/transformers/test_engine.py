@@ -12,7 +12,8 @@ import transformers
 
 from tests.fixtures.tiny_model import END, Asker, running_engine
 from workers.chats import Chats
-from workers.engines.transformers_engine.engine import Options, TransformersEngine
+from workers.engines.transformers_engine.preparation import Options
+from workers.engines.transformers_engine.engine import TransformersEngine
 from workers.errors import ConfigError, EngineError, InvalidRequestError
 from workers.health import Canary
 from workers.models import ModelFile
@@ -240,6 +241,7 @@ async def test_a_loop_that_dies_fails_who_waits_and_whoever_comes(mortal: Asker)
     with pytest.raises(EngineError):
         async for _ in answer:
             pass
+    await mortal.engine.failed()
     with pytest.raises(EngineError):
         await mortal.ask()
     with pytest.raises(EngineError):

@@ -8,15 +8,17 @@ import hashlib
 import random
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
-import msgspec
 
 from workers.engines.contract import EngineStats, Job, ModelCard, Token, TokenUsage
-from workers.engines.transformers_engine import loading, memory
+from workers.engines.transformers_engine import loading, memory, preparation
 from workers.engines.transformers_engine.answer import Answer
+from workers.engines.transformers_engine.preparation import Options
 from workers.engines.transformers_engine.prompt import Prompts
+from workers.engines.transformers_engine.ranks import Followers, Meeting, Place
 from workers.engines.transformers_engine.row import Inbox, Row, Sampling, call_in
 from workers.engines.transformers_engine.settings import defaults_of, sampling_of, stops_of
 from workers.engines.transformers_engine.text import Vocabulary
@@ -28,22 +30,6 @@ from workers.request import ChatRequest, Request
 if TYPE_CHECKING:
     from workers.engines.transformers_engine.grammar import Grammars, Matcher
     from workers.engines.transformers_engine.loop import Loop
-
-DEFAULT_BATCH = {"cpu": 64, "cuda": 512}
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    slots: int
-    context: int
-    threads: int
-    batch: int | None = None
-    """Tokens of one step, of prompts and answers together; a longer prompt is read in several."""
-    reuse_prompts: bool = False
-    precision: str = "auto"
-    device: str = "auto"
-    attention: str = "auto"
-    kv_gib: float | None = None
-    """Memory of all requests' keys and values. None: enough for every slot."""
 
 
 class _Parts(NamedTuple):
@@ -60,11 +46,16 @@ class _Parts(NamedTuple):
 
 
 class TransformersEngine:
-    def __init__(self, model: ModelFile, options: Options, *, seeds: random.Random) -> None:
-        """`seeds` gives one to each choice whose request has none."""
+    def __init__(
+        self, model: ModelFile, options: Options, *, seeds: random.Random, place: Place | None = None
+    ) -> None:
+        """`seeds` gives one to each choice whose request has none. `place` if torchrun has started the other ranks."""
         self._model = model
         self._options = options
         self._seeds = seeds
+        self._place = place
+        self._meeting: Meeting | None = None
+        self._followers = Followers() if options.tensor_parallel > 1 and place is None else None
         self._parts: _Parts | None = None
         # Templates, tokens and grammars of new requests; two, so that a large schema is not in everybody's way.
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="transformers")
@@ -78,11 +69,24 @@ class TransformersEngine:
         return self._loaded().card
 
     async def start(self) -> None:
-        self._parts = await asyncio.get_running_loop().run_in_executor(self._pool, self._load)
+        in_pool = partial(asyncio.get_running_loop().run_in_executor, self._pool)
+        plan = await in_pool(self._plan)
+        try:
+            if self._followers is not None:
+                size = self._options.tensor_parallel
+                self._followers.start(size, {"model": str(self._model.path), "options": self._options})
+                self._place = self._followers.place(0, size)
+            self._parts = await in_pool(self._load, plan)
+        except BaseException:
+            if self._followers is not None:
+                self._followers.kill()
+            raise
+        if self._followers is not None:
+            self._followers.watch(self._parts.loop.died)
 
     async def stop(self) -> None:
         if self._parts is not None:
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._parts.loop.stop)
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._end, self._parts.loop)
         self._pool.shutdown()
 
     async def generate(self, job: Job) -> AsyncGenerator[Token | TokenUsage, None]:
@@ -184,41 +188,34 @@ class TransformersEngine:
 
         return CallReader(family, callable_tools(request), new_id)
 
-    def _load(self) -> _Parts:
+    def _plan(self) -> preparation.Plan:
         loading.go_offline()
         try:
+            return preparation.plan(self._model.path, self._options)
+        except ImportError as exc:
+            raise _not_installed(exc) from exc
+
+    def _load(self, plan: preparation.Plan) -> _Parts:
+        try:
             import llguidance.hf
-            import torch
 
             from workers.engines.transformers_engine.grammar import Grammars
-            from workers.engines.transformers_engine.loop import Loop, config_of
+            from workers.engines.transformers_engine.loop import Loop
         except ImportError as exc:
-            raise ConfigError(
-                f"the transformers engine is not installed ({exc}); run `pip install weighbridge[worker]`"
-            ) from exc
-        options = self._options
-        torch.set_num_threads(options.threads)
-        device = loading.pick_device(options.device)
-        precision = loading.pick_precision(options.precision, device)
-        shape = loading.read_shape(self._model.path)
-        attention = loading.pick_attention(options.attention, device, slides=shape.slides)
-        budget = self._budget(shape, device, precision, is_flash="flash" in attention)
-        loaded = loading.load(self._model.path, precision=precision, device=device, attention=attention)
-        config = config_of(
-            budget,
-            slots=options.slots,
-            batch=max(options.batch or DEFAULT_BATCH[device.partition(":")[0]], 2 * options.slots),
-            shares_prefixes=options.reuse_prompts,
-        )
+            raise _not_installed(exc) from exc
+        if self._place is not None:
+            check = self._followers.check if self._followers is not None else _nothing
+            self._meeting = Meeting(self._place, device=plan.device, check=check)
+        loaded, config, lockstep = preparation.load(self._model.path, plan, self._meeting)
         size = loaded.model.config.get_text_config().vocab_size
         matching = llguidance.hf.from_tokenizer(loaded.tokenizer, n_vocab=size, eos_token=loaded.end_tokens)
         family = family_of(loaded.tokenizer.chat_template)
         parts = _Parts(
-            loop=Loop(loaded.model, config),
+            loop=Loop(loaded.model, config, lockstep),
             prompts=Prompts(
                 loaded.tokenizer,
                 vocabulary=size,
-                window=budget.window,
+                window=plan.budget.window,
                 short_call_ids=family is not None and family.short_ids,
             ),
             grammars=Grammars(matching, loaded.tokenizer, family),
@@ -226,7 +223,7 @@ class TransformersEngine:
             end_tokens=loaded.end_tokens,
             defaults=defaults_of(loaded.model.generation_config),
             family=family,
-            card=self._card(loaded, budget, family),
+            card=self._card(loaded, plan.budget, family),
         )
         try:
             parts.loop.start()
@@ -234,19 +231,14 @@ class TransformersEngine:
             raise ConfigError(f"--model {self._model.path}: transformers cannot batch it: {exc}") from exc
         return parts
 
-    def _budget(self, shape: loading.Shape, device: str, precision: str, *, is_flash: bool) -> memory.Budget:
-        options = self._options
-        budget = memory.plan(
-            shape,
-            slots=options.slots,
-            context=options.context,
-            kv_gib=options.kv_gib,
-            is_flash=is_flash,
-            bytes_per_value=4 if loading.computes_in(precision, device) == "float32" else 2,
-        )
-        parameters = loading.count_parameters(self._model.path)
-        memory.check_fits(parameters, precision, budget, loading.free_bytes(device), device)
-        return budget
+    def _end(self, loop: "Loop") -> None:
+        if self._followers is not None:
+            self._followers.let_go()
+        loop.stop()
+        if self._followers is not None:
+            self._followers.stop()
+        if self._meeting is not None:
+            self._meeting.leave()
 
     def _card(self, loaded: loading.Loaded, budget: memory.Budget, family: Family | None) -> ModelCard:
         tools = () if family is None else ("tools",)
@@ -257,8 +249,19 @@ class TransformersEngine:
             dtype=loaded.dtype,
             parameters=loaded.parameters,
             context_window=budget.window,
+            tensor_parallel=self._options.tensor_parallel,
             abilities=("json_object", "json_schema", "regex", "logprobs", "completions", *tools),
         )
+
+
+def _nothing() -> None:
+    """torchrun looks after the ranks that it has started."""
+
+
+def _not_installed(exc: ImportError) -> ConfigError:
+    return ConfigError(
+        f"the transformers engine is not installed ({exc}); run `pip install weighbridge[worker]`"
+    )
 
 
 def _usage(rows: list[Row], answers: list[Answer], prompts: int) -> TokenUsage:

@@ -12,6 +12,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 
 from workers.engines.transformers_engine.grammar import masked
+from workers.engines.transformers_engine.lockstep import Lockstep
 from workers.engines.transformers_engine.row import Inbox, Row, Step, call_in
 from workers.engines.transformers_engine.sampling import draw, penalise
 
@@ -24,7 +25,9 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]  # the l
     supported_kwargs = {"row": Row}  # noqa: RUF012 - the library reads it from the class
     ignored_kwargs = ()
 
-    def __init__(self) -> None:
+    def __init__(self, lockstep: Lockstep | None = None) -> None:
+        """`lockstep` if other ranks take what is picked here."""
+        self._lockstep = lockstep
         self._rows: list[Row] = []
         self.generated = 0
 
@@ -40,12 +43,18 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]  # the l
         # The rest are rows whose prompt goes on in the next step.
         logits = scores[: len(rows)]
         if rows:
-            steps = self._steps(logits, rows)
-            tokens = torch.tensor([step.token for step in steps], device=logits.device)
+            tokens = torch.tensor(self._pick(logits, rows), device=logits.device)
             logits[torch.arange(len(rows), device=logits.device), tokens] = torch.inf
             self.generated += len(rows)
-            _hand_out(rows, steps)
         return scores
+
+    def _pick(self, logits: Tensor, rows: Sequence[Row]) -> list[int]:
+        steps = self._steps(logits, rows)
+        tokens = [step.token for step in steps]
+        if self._lockstep is not None:
+            self._lockstep.tell(tokens)
+        _hand_out(rows, steps)
+        return tokens
 
     def _steps(self, logits: Tensor, rows: Sequence[Row]) -> list[Step]:
         reported = [place for place, row in enumerate(rows) if row.sampling.tops is not None]
@@ -63,6 +72,13 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]  # the l
         if logprobs is not None:
             _report(steps, reported, logprobs, rows)
         return [_taken(row, step) for row, step in zip(rows, steps, strict=True)]
+
+
+class Echo(Sampler):
+    """On the other ranks of a model that several GPUs hold: they take what the first one has picked."""
+
+    def _pick(self, logits: Tensor, rows: Sequence[Row]) -> list[int]:  # noqa: ARG002 - as the first rank's
+        return self._lockstep.hear(len(rows)) if self._lockstep is not None else []
 
 
 def _report(steps: list[Step], reported: Sequence[int], logprobs: Tensor, rows: Sequence[Row]) -> None:

@@ -47,6 +47,8 @@ class Shape(msgspec.Struct, frozen=True):
     kv_heads: int
     head_size: int
     window: int
+    vocabulary: int = 0
+    width: int = 0
     slides: bool = False
     """Whether a layer sees the last keys only, or is of another kind still."""
 
@@ -75,6 +77,8 @@ def read_shape(folder: Path) -> Shape:
             kv_heads=getattr(config, "num_key_value_heads", None) or heads,
             head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
             window=config.max_position_embeddings,
+            vocabulary=config.vocab_size,
+            width=config.hidden_size,
             slides=set(group_layers_by_attn_type(config)) != {"full_attention"},
         )
     except (OSError, ValueError, AttributeError, KeyError) as exc:
@@ -144,14 +148,14 @@ def free_bytes(device: str) -> int:
     return int(torch.cuda.mem_get_info(torch.device(device))[0])
 
 
-def load(folder: Path, *, precision: str, device: str, attention: str) -> Loaded:
-    """Raises ConfigError."""
+def load(folder: Path, *, precision: str, device: str, attention: str, spread: Any = None) -> Loaded:
+    """`spread` is transformers' DistributedConfig: this process then holds its share. Raises ConfigError."""
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = _model(transformers, folder, precision, device, attention)
+        model = _model(transformers, folder, precision, device, attention, spread)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as exc:
         raise ConfigError(f"--model {folder}: transformers cannot load it: {_line(exc)}") from exc
     if not tokenizer.is_fast:
@@ -163,13 +167,14 @@ def load(folder: Path, *, precision: str, device: str, attention: str) -> Loaded
     return Loaded(model, tokenizer, precision, dtype, parameters, _end_tokens(model, tokenizer))
 
 
-def _model(transformers: Any, folder: Path, precision: str, device: str, attention: str) -> Any:
+def _model(transformers: Any, folder: Path, precision: str, device: str, attention: str, spread: Any) -> Any:
     import torch
 
     from workers.engines.transformers_engine import attention as by_sequence
 
     by_sequence.register()
-    options: dict[str, Any] = {"dtype": getattr(torch, computes_in(precision, device)), "device_map": device}
+    options: dict[str, Any] = {"dtype": getattr(torch, computes_in(precision, device))}
+    options |= {"device_map": device} if spread is None else {"distributed_config": spread}
     # torch itself has int8 for a CPU, four times as fast there as bitsandbytes.
     is_dynamic = precision == "int8" and device == "cpu"
     if precision == "int8" and not is_dynamic:

@@ -5,7 +5,7 @@ Everything of transformers that is not its public interface is leaned on here an
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -21,7 +21,8 @@ from transformers.generation.continuous_batching.continuous_api import (
 from transformers.generation.continuous_batching.scheduler import FIFOScheduler
 
 from workers.engines.contract import EngineStats
-from workers.engines.transformers_engine.hook import Sampler
+from workers.engines.transformers_engine.hook import Echo, Sampler
+from workers.engines.transformers_engine.lockstep import Lockstep
 from workers.engines.transformers_engine.memory import Budget
 from workers.engines.transformers_engine.row import Row, Step, call_in
 from workers.errors import EngineError
@@ -39,20 +40,27 @@ def config_of(budget: Budget, *, slots: int, batch: int, shares_prefixes: bool) 
         # The sampler is Python between two steps: it can neither be captured nor be a step ahead.
         use_async_batching=False,
         use_cuda_graph=False,
+        disable_nccl_graph_mixing=False,  # it would matter to graphs, and warn without them
     )
 
 
 class Loop:
     """Runs in a thread of its own. The methods may be called from any other."""
 
-    def __init__(self, model: Any, config: ContinuousBatchingConfig) -> None:
+    def __init__(
+        self, model: Any, config: ContinuousBatchingConfig, lockstep: Lockstep | None = None
+    ) -> None:
+        """`lockstep` if other processes run the same steps. The first of them is asked, the others follow."""
+        self.lockstep = lockstep
         self._rows: dict[str, Row] = {}
         self._lock = threading.Lock()
         self._is_dead = False
         self._mourners: list[Callable[[], None]] = []
-        self._closing: queue.SimpleQueue[Row] = queue.SimpleQueue()
+        self._early: set[Row] = set()
+        """Closed while their request was still on its way into the loop."""
         self._questions: queue.SimpleQueue[Future[EngineStats]] = queue.SimpleQueue()
-        self._sampler = Sampler()
+        follows = lockstep is not None and not lockstep.is_first
+        self._sampler = Echo(lockstep) if follows else Sampler(lockstep)
         self._manager = _Manager(model, config, self)
 
     def start(self) -> None:
@@ -62,6 +70,11 @@ class Loop:
 
     def stop(self) -> None:
         self._manager.stop(block=True, hard_stop=True)
+
+    def wait(self) -> bool:
+        """Returns when the first rank has stopped, or at an error of its own: then False."""
+        self._manager.join(0.0)
+        return self._manager.background_thread_status.fatal_error is None
 
     def submit(self, row: Row, end_tokens: list[int]) -> None:
         """Raises EngineError if the loop has died."""
@@ -76,13 +89,22 @@ class Loop:
             self.release(row.id, has_failed=True)
 
     def close(self, row: Row) -> None:
-        """`row.released` is set before the next step is computed, or at once if there will be none."""
+        """`row.released` is set before the next step but one is computed, or at once if there is nothing to release."""
         with self._lock:
-            if self._is_dead:
+            if self._is_dead or row.id not in self._rows:
                 row.released.set()
-                return
-            self._closing.put(row)
-        self._manager.wake()
+            elif row.has_arrived:
+                self._manager.cancel_request(row.id)
+            else:
+                self._early.add(row)
+
+    def arrived(self, row: Row) -> None:
+        """Called by the loop: from now on it can be cancelled."""
+        with self._lock:
+            row.has_arrived = True
+            if row in self._early:
+                self._early.discard(row)
+                self._manager.cancel_request(row.id)
 
     def ask(self) -> "Future[EngineStats]":
         """Raises EngineError if the loop has died."""
@@ -102,18 +124,11 @@ class Loop:
                 return
         tell()
 
-    def tend(self, scheduler: "_Scheduler") -> list[Row]:
-        """Called by the loop between two steps. The rows that are to be given up in this pause."""
-        rows: list[Row] = []
-        early: list[Row] = []
-        for row in _drained(self._closing):
-            (rows if row.has_arrived else early).append(row)
-        for row in early:  # its request is still on its way into the loop
-            self._closing.put(row)
+    def report(self, scheduler: "_Scheduler") -> None:
+        """Called by the loop between two steps: answers who has asked."""
         for question in _drained(self._questions):
             if question.set_running_or_notify_cancel():
                 question.set_result(scheduler.figures(self._sampler.generated))
-        return rows
 
     def release(self, request_id: str, *, has_failed: bool = False) -> None:
         row = self._rows.pop(request_id, None)
@@ -131,8 +146,6 @@ class Loop:
             left = list(self._rows)
         for request_id in left:
             self.release(request_id, has_failed=True)
-        for row in _drained(self._closing):
-            self.release(row.id)
         for question in _drained(self._questions):
             question.set_exception(EngineError())
         for tell in self._mourners:
@@ -151,6 +164,10 @@ class _Manager(ContinuousBatchingManager):  # type: ignore[misc]  # the library 
         self.logit_processor = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([loop._sampler]))  # noqa: SLF001 - one file, one subject
         self.logit_processor.tensors_required = 1
         self.output_router = _Router(loop.release)
+        if loop.lockstep is not None:
+            self.distributed_helper.tp_all_reduce_state = loop.lockstep.state
+            if not loop.lockstep.is_first:
+                self._wake_up_loop = _Awake()
 
     def wake(self) -> None:
         self._wake_up_loop.set()
@@ -170,9 +187,24 @@ class _Manager(ContinuousBatchingManager):  # type: ignore[misc]  # the library 
             self._our_loop.died()
 
     def _handle_critical_error(self, error: Exception, batch_processor: Any) -> None:
-        # Before the library talks to other GPUs, which may never answer: whoever waits here is told first.
+        # Before the library talks to the GPU, which may never answer: whoever waits here is told first.
         self._our_loop.died()
-        super()._handle_critical_error(error, batch_processor)
+        if self._our_loop.lockstep is None:
+            super()._handle_critical_error(error, batch_processor)
+        else:
+            # It would tell the other ranks by a message while they may wait for another: our end tells them.
+            self.background_thread_status.record_fatal_error(error)
+
+
+class _Awake(threading.Event):
+    """Of a rank that follows: it waits for the first one's word, and not for one of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set()
+
+    def clear(self) -> None:
+        pass
 
 
 class _Router(OutputRouter):  # type: ignore[misc]  # the library has no types
@@ -197,28 +229,41 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no typ
     def __init__(self, base: FIFOScheduler, loop: Loop) -> None:
         super().__init__(base.cache, base.safety_margin, base.max_requests_per_batch)
         self._loop = loop
+        self._cancelled: list[str] = []
         self._prompt_tokens = 0
 
     def add_waiting_request(self, state: Any) -> None:
         super().add_waiting_request(state)
-        state.logit_processor_kwargs["row"].has_arrived = True
+        self._loop.arrived(state.logit_processor_kwargs["row"])
+
+    def set_request_cancellation(self, request_id: str) -> None:
+        self._cancelled.append(request_id)
 
     def clear_cancelled_requests(self) -> list[Any]:
         """The one moment between new requests and the next step: what is closed costs no more from here."""
-        rows = self._loop.tend(self)
-        for row in rows:
-            self.set_request_cancellation(row.id)
-        cancelled: list[Any] = super().clear_cancelled_requests()
-        for row in rows:
-            self._loop.release(row.id)
-        return cancelled
+        states: list[Any] = []
+        # Each by itself: the library's set has another order on every rank.
+        for request_id in self._cancelled:
+            super().set_request_cancellation(request_id)
+            states += super().clear_cancelled_requests()
+            self._loop.release(request_id)
+        self._cancelled.clear()
+        self._loop.report(self)
+        return states
 
     def schedule_batch(self, token_budget: int, cache_budget: int) -> Any:
         batch = super().schedule_batch(token_budget, cache_budget)
         for request in batch[0] or ():
             if not request.state.generated_tokens:
                 self._prompt_tokens += request.query_length
+        if self._loop.lockstep is not None:
+            self._loop.lockstep.mark = self._mark(batch[0] or ())
         return batch
+
+    def _mark(self, batch: Sequence[Any]) -> int:
+        """The same on all ranks that compute the same step with the same memory left."""
+        tokens = sum(request.query_length for request in batch)
+        return hash((len(batch), tokens, len(self.waiting_requests), self.cache.pool.num_free_sectors))
 
     def _infer_request_tokens(self, state: Any, request_ids_to_remove_from_waiting: set[str]) -> list[int]:
         before = len(state.remaining_prefill_tokens)

@@ -87,6 +87,10 @@ class Row:
     released: asyncio.Event = field(default_factory=asyncio.Event)
     """Set in the asker's thread, when the loop has let go of the row and of its memory."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another rank has of it: which row it is. Only the first one picks tokens, and knows who asked."""
+        return {"id": self.id, "counts": Counter(), "cached": 0, "has_arrived": False}
+
     def __deepcopy__(self, memo: object) -> "Row":
         # A request that had to give its memory away is made again from a copy of its arguments; it is the same row.
         return self
