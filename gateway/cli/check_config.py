@@ -7,6 +7,7 @@ import sys
 import msgspec
 
 from gateway.app import create_app
+from gateway.cli.demo import make_worker_keys
 from gateway.cli.places import config_path
 from gateway.cli.stores import configured_stores
 from gateway.config import load
@@ -17,6 +18,7 @@ def run(args: argparse.Namespace) -> int:
     path = config_path(args)
     try:
         config = load(path)
+        make_worker_keys(config)
         gateway = create_app(config, configured_stores(config), log_stream=io.BytesIO())
         names = sorted(name for upstream in config.upstreams.values() for name in upstream.models)
         policies = gateway.registry.names
