@@ -3,6 +3,7 @@
 WorkerError
 ├── InvalidRequestError   400  (401, 404, 405, 408, 413, 415 with their own codes)
 ├── BusyError             503  loading, draining or full: come back, or go elsewhere
+├── DeadlineError         503  the time that the caller had for it is over
 └── EngineError           500  the engine failed; the log knows why
 """
 
@@ -34,6 +35,10 @@ class WorkerError(Exception):
         self.code = code or self.code
         self.status = status or self.status
 
+    @property
+    def should_retry(self) -> bool:
+        return self.status == 503
+
     def body(self) -> dict[str, Any]:
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": error}
@@ -49,6 +54,14 @@ class BusyError(WorkerError):
     status = 503
     type = "service_unavailable_error"
     code = "server_is_overloaded"
+
+
+class DeadlineError(BusyError):
+    code = "deadline"
+    should_retry = False
+
+    def __init__(self) -> None:
+        super().__init__("The time left for this request is over, and its answer was not finished.")
 
 
 class EngineError(WorkerError):

@@ -39,6 +39,8 @@ class Exchange:
         self._send = send
         given = self.header(b"x-request-id")
         self.id = given.decode() if _REQUEST_ID.fullmatch(given) else new_id()
+        self.is_trusted = False
+        """The caller has shown the worker's key."""
         self.status = 0
         """What was answered; 0 as long as nothing was."""
         self._is_stream = False
@@ -48,6 +50,10 @@ class Exchange:
         """Empty if it is absent or, as none of those read here may be, repeated."""
         values = [value for key, value in self._headers if key == name]
         return values[0] if len(values) == 1 else b""
+
+    def told(self, name: bytes) -> bytes:
+        """A header that counts only from who is trusted; else empty."""
+        return self.header(name) if self.is_trusted else b""
 
     async def read_body(self, *, max_bytes: int, timeout_s: float) -> bytes:
         if self.header(b"content-type").partition(b";")[0].strip().lower() != b"application/json":
@@ -107,7 +113,7 @@ class Exchange:
             await self.send_event(msgspec.json.encode(error.body()))
             await self.end_stream()
             return
-        headers = [(b"x-should-retry", b"true" if error.status == 503 else b"false")]
+        headers = [(b"x-should-retry", b"true" if error.should_retry else b"false")]
         if error.retry_after_s is not None:
             headers.append((b"retry-after", str(error.retry_after_s).encode()))
         if error.status in (408, 413):

@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import anyio
 import msgspec
 import structlog
 
-from workers.errors import BusyError, EngineError, InvalidRequestError, WorkerError
+from workers.errors import BusyError, DeadlineError, EngineError, InvalidRequestError, WorkerError
 from workers.gpu import Gpus
 from workers.health import Canary
 from workers.http import ClientGoneError, Exchange, Receive, Scope, Send
@@ -26,6 +27,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 BODY_TIMEOUT_S = 10.0
 STATS_TIMEOUT_S = 2.0
 PRIORITY_HEADER = b"x-weighbridge-priority"
+TIME_LEFT_HEADER = b"x-weighbridge-time-left-ms"
 OF_SOME_MODELS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 """Which of these a worker serves depends on what its model is for."""
 
@@ -128,6 +130,7 @@ class WorkerApp:
         if not hmac.compare_digest(_digest(exchange.header(b"authorization")), self._key_digest):
             text = "Incorrect API key provided. Send the worker's key as `Authorization: Bearer <key>`."
             raise InvalidRequestError(text, code="invalid_api_key", status=401)
+        exchange.is_trusted = True
 
     async def _healthz(self, exchange: Exchange) -> None:
         await exchange.send_json(200, {"status": "ok"})
@@ -166,26 +169,21 @@ class WorkerApp:
             raise BusyError("The model is still loading.", code="model_loading", retry_after_s=1)
 
     async def _answer(self, parse: Callable[[bytes], Any], exchange: Exchange) -> None:
-        answer = self._service.answering(self._metrics, priority=self._priority(exchange))
+        answer = self._service.answering(self._metrics, priority=_priority(exchange))
         status = CLIENT_GONE
         try:
-            request = parse(await exchange.read_body(max_bytes=MAX_BODY_BYTES, timeout_s=BODY_TIMEOUT_S))
-            self._check_open()
-            self._check_name(request.model)
-            self._service.check(request)
-            if await self._send(answer, exchange, request):
-                status = 200
+            async with _until_late(exchange):
+                request = parse(await exchange.read_body(max_bytes=MAX_BODY_BYTES, timeout_s=BODY_TIMEOUT_S))
+                self._check_open()
+                self._check_name(request.model)
+                self._service.check(request)
+                if await self._send(answer, exchange, request):
+                    status = 200
         except WorkerError as exc:
             status = exc.status
             raise
         finally:
             self._metrics.finished(status, answer.usage)
-
-    def _priority(self, exchange: Exchange) -> int:
-        """Only who has shown the key is believed; nonsense counts as nothing."""
-        given = exchange.header(PRIORITY_HEADER)
-        is_good = self._key_digest is not None and len(given) == 1 and given.isdigit()
-        return int(given) if is_good else DEFAULT_PRIORITY
 
     async def _send(self, answer: Answering, exchange: Exchange, request: Any) -> bool:
         """False if the client hung up before the end; the engine has stopped by then."""
@@ -219,6 +217,26 @@ class WorkerApp:
 
 def _draining() -> BusyError:
     return BusyError("This worker is shutting down.", code="draining")
+
+
+def _priority(exchange: Exchange) -> int:
+    """Nonsense counts as nothing."""
+    given = exchange.told(PRIORITY_HEADER)
+    return int(given) if len(given) == 1 and given.isdigit() else DEFAULT_PRIORITY
+
+
+@asynccontextmanager
+async def _until_late(exchange: Exchange) -> AsyncIterator[None]:
+    """Raises DeadlineError, and stops what is under way, when the caller has no time left. Nonsense counts as nothing."""
+    given = exchange.told(TIME_LEFT_HEADER)
+    left_s = int(given) / 1000 if given.isdigit() and len(given) < 10 else None
+    try:
+        async with asyncio.timeout(left_s) as limit:
+            yield
+    except TimeoutError as exc:
+        if limit.expired():
+            raise DeadlineError from exc
+        raise
 
 
 async def _cancel_when_gone(exchange: Exchange, scope: anyio.CancelScope) -> None:
