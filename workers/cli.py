@@ -7,13 +7,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-
-import structlog
+from typing import NoReturn
 
 from workers import models
-from workers.assembly import service_of
+from workers.assembly import options_of, service_of
+from workers.engines.transformers_engine.ranks import Place, torchrun_place
 from workers.errors import ConfigError, EngineError
 from workers.listener import Listener, listen, listen_unix
+from workers.logs import to_stderr
 from workers.options import parser
 from workers.process import Settings, run
 from workers.spot import SpotWatch
@@ -24,9 +25,12 @@ DEFAULT_HOST = "127.0.0.1"
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    _log_to_stderr()
+    to_stderr()
     try:
-        _run(args)
+        place = torchrun_place(os.environ)  # noqa: TID251 - torchrun tells it there, and nowhere else
+        if place is not None and place.rank > 0:
+            _follow(args, place)
+        _run(args, place)
     except ConfigError as exc:
         print(f"worker: {exc}", file=sys.stderr)  # noqa: T201 - a command's output
         return 2
@@ -36,7 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(args: argparse.Namespace) -> None:
+def _follow(args: argparse.Namespace, place: Place) -> NoReturn:
+    from workers.engines.transformers_engine.follower import follow_torchrun
+
+    model = models.find(args.model)
+    code = follow_torchrun(model.path, options_of(model, args, place), place)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _run(args: argparse.Namespace, place: Place | None) -> None:
     model = models.find(args.model)
     api_key = _api_key(args)
     settings = Settings(
@@ -49,7 +62,7 @@ def _run(args: argparse.Namespace) -> None:
         and SpotWatch(args.spot, address=args.spot_address, unix_s=lambda: time.time_ns() / 1e9),
     )
     clocks = Clocks(unix_s=lambda: time.time_ns() // 10**9, monotonic_s=time.perf_counter)
-    service = service_of(model, args, clocks)
+    service = service_of(model, args, clocks, place=place)
     listener = _listener(args, is_keyed=api_key is not None)
 
     def on_ready() -> None:
@@ -94,15 +107,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _log_to_stderr() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

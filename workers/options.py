@@ -131,7 +131,14 @@ def _add_transformers(parser: argparse.ArgumentParser) -> None:
         "--kv-gib",
         type=_gib,
         metavar="GIB",
-        help="memory of all requests' keys and values (default: enough for every slot's whole window)",
+        help="memory of all requests' keys and values, on each GPU (default: enough for every slot's whole window)",
+    )
+    group.add_argument(
+        "--tensor-parallel",
+        type=_positive,
+        metavar="N",
+        help="GPUs that hold the model together, each a process that is started here, or by torchrun "
+        "(default: 1, or as many as torchrun has started)",
     )
 
 

@@ -41,8 +41,6 @@ def follow_torchrun(model: Path, options: Options, place: Place) -> int:
 
 def follow(model: Path, options: Options, place: Place) -> int:
     """Returns the exit code when the first rank has stopped, or this one has failed."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the first rank drains, and tells when it is done
     loading.go_offline()
     try:
         from workers.engines.transformers_engine.loop import Loop
@@ -55,6 +53,8 @@ def follow(model: Path, options: Options, place: Place) -> int:
     except (ConfigError, MemoryError, RuntimeError, ValueError) as exc:
         print(f"worker: rank {place.rank}: {exc}", file=sys.stderr)  # noqa: T201 - a command's output
         return 2
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the first rank drains, and tells when it is done
     if loop.wait():
         meeting.leave()
         return 0

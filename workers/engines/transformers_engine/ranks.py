@@ -187,6 +187,7 @@ class Followers:
         code = process.wait()
         if not self._is_stopping:
             log.error("ranks.lost", rank=rank, exit_code=code)
+            self._folder.cleanup()  # our process is about to end without
             on_loss()
 
 
