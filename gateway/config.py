@@ -727,9 +727,9 @@ def _check_servers(at: str, upstream: Upstream) -> None:
             raise ConfigError(
                 f"{field}: expected http(s)://host/path without credentials or query, or unix:PATH"
             )
-        if path is not None and not 0 < len(os.fsencode(path)) <= _MOST_SOCKET_BYTES:
+        if path is not None and len(os.fsencode(path)) > _MOST_SOCKET_BYTES:
             raise ConfigError(
-                f"{field}: a socket's path has 1 to {_MOST_SOCKET_BYTES} bytes, not as in {url}"
+                f"{field}: a socket's path has {_MOST_SOCKET_BYTES} bytes at most, not as {path}"
             )
     if len(set(upstream.urls)) < len(upstream.urls):
         raise ConfigError(f"{field}: names a server twice")

@@ -132,12 +132,12 @@ class PooledAttempt:
         "_began",
         "_busy",
         "_clock",
-        "_endpoint",
         "_key",
         "_log",
         "_may_have_charged",
         "_member",
         "_tried",
+        "endpoint",
     )
 
     def __init__(self, member: Member, key: bytes | None, clock: Clock, log: Logger) -> None:
@@ -147,39 +147,40 @@ class PooledAttempt:
         self._log = log
         self._began = 0.0
         self._tried: tuple[PooledEndpoint, ...] = ()
-        self._endpoint: PooledEndpoint | None = None
+        self.endpoint: PooledEndpoint | None = None
+        """Whose turn it is, inside the block."""
         self._busy: UpstreamError | None = None
         self._may_have_charged = False
 
     def __enter__(self) -> "PooledAttempt":
-        self._endpoint = self._member.choose((), self._key)
-        if self._endpoint is None:
+        self.endpoint = self._member.choose((), self._key)
+        if self.endpoint is None:
             raise UpstreamError("busy", f"Upstream {self._member.name}: {self._member.trouble}.")
         self._began = self._clock.monotonic()
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if self._endpoint is None:
+        if self.endpoint is None:
             return
         if error is None or isinstance(error, UpstreamError):
-            self._endpoint.record(error)
+            self.endpoint.record(error)
         else:
-            self._endpoint.release()
+            self.endpoint.release()
 
     async def complete(self, call: UpstreamCall) -> Reply:
         """As `Upstream.complete`, of whichever server answers."""
         while True:
-            assert self._endpoint  # noqa: S101 - inside the block there is one
+            assert self.endpoint  # noqa: S101 - inside the block there is one
             try:
-                return await self._endpoint.client.complete(call)
+                return await self.endpoint.client.complete(call)
             except UpstreamError as exc:
                 call = self._move_on(call, exc)
 
     async def open(self, call: UpstreamCall) -> tuple[list[Event] | None, AsyncGenerator[list[Event], None]]:
         """The first events of a stream, None if it has none, and the rest. From then on it is that server's."""
         while True:
-            assert self._endpoint  # noqa: S101 - inside the block there is one
-            events = self._endpoint.client.stream(call)
+            assert self.endpoint  # noqa: S101 - inside the block there is one
+            events = self.endpoint.client.stream(call)
             try:
                 first = await anext(events, None)
             except UpstreamError as exc:
@@ -189,24 +190,24 @@ class PooledAttempt:
                 await events.aclose()
                 raise
             else:
-                self._endpoint.answered()
+                self.endpoint.answered()
                 return first, events
 
     def _move_on(self, call: UpstreamCall, error: UpstreamError) -> UpstreamCall:
         """To another server. Raises UpstreamError where there is none, no time, or it might be paid for twice."""
-        left = self._endpoint
+        left = self.endpoint
         assert left  # noqa: S101 - inside the block there is one
         self._tried += (left,)
         deadline = min(call.deadline, self._began + self._member.settings.total_timeout_s)
         is_possible = self._may_be_repeated(error) and self._clock.monotonic() < deadline
         left.record(error)
-        self._endpoint = self._member.choose(self._tried, self._key) if is_possible else None
+        self.endpoint = self._member.choose(self._tried, self._key) if is_possible else None
         if len(self._member.endpoints) > 1:
             self._told(call, left, error)
         self._may_have_charged |= error.may_have_charged
         if error.kind == "busy":
             self._busy = error
-        if self._endpoint is None:
+        if self.endpoint is None:
             final = (
                 self._busy or error
             )  # one that is busy will be there again: it says more than one that is away
@@ -231,7 +232,7 @@ class PooledAttempt:
             endpoint=left.name,
             kind=error.kind,
             status=error.status,
-            following=self._endpoint.name if self._endpoint else None,
+            following=self.endpoint.name if self.endpoint else None,
         )
 
 
@@ -266,9 +267,13 @@ def _source(settings: UpstreamConfig, config: Config, look_up: LookUp) -> Source
 
 
 def _read_key(name: str, settings: UpstreamConfig, config: Config) -> str:
-    holder = config.workers[settings.worker] if settings.worker else settings
+    env, file = (
+        config.worker_key(settings.worker)
+        if settings.worker
+        else (settings.api_key_env, settings.api_key_file)
+    )
     where = f"workers.{settings.worker}" if settings.worker else f"upstreams.{name}"
-    key = read_secret(env=holder.api_key_env, file=holder.api_key_file, where=where)
+    key = read_secret(env=env, file=file, where=where)
     if not key and not settings.keyless and not all(map(_is_here, settings.urls)):
         raise ConfigError(
             f"{where}: name its key with `api_key_env` or `api_key_file`, or say `keyless: true` if it wants none"
