@@ -67,7 +67,7 @@ async def test_a_stream_that_began_ends_with_the_error_and_without_done() -> Non
 
     events = [line for line in late.text.splitlines() if line]
     assert late.status_code == 200
-    assert '"content":"one"' in events[0]
+    assert '"content":"one"' in events[1]
     assert '"code":"deadline"' in events[-1]
     assert bench.slots.taken == 0
 
