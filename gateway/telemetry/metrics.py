@@ -123,13 +123,13 @@ class Metrics(Collector):
         self.in_flight = 0
         self.journal_unshipped = 0
         self.log_lines_dropped = 0
+        self.desired_replicas: dict[str, int] = {}
+        """By upstream."""
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
     def served(self, *, model: str, size: str, status: int, cache: str, seconds: float, added: float) -> None:
         self._requests.add((model, size, str(status), cache))
-        self.desired_replicas: dict[str, int] = {}
-        """By upstream."""
         self._seconds.observe((model,), seconds)
         self._added.observe((), added)
 
