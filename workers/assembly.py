@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 from workers.chats import Chats
+from workers.embeddings.assembly import embeddings_of, is_encoder
 from workers.engines.contract import Engine
 from workers.engines.llamacpp_engine import LlamaCppEngine
 from workers.engines.transformers_engine.preparation import Options
@@ -19,14 +20,16 @@ from workers.timing import Clocks
 def service_of(
     model: ModelFile, args: argparse.Namespace, clocks: Clocks, *, place: Place | None = None
 ) -> Service:
-    """By what the model is: a file is llama.cpp's, a folder is for transformers. `place` if torchrun has started us.
-    Raises ConfigError."""
+    """By what the model is: a file is llama.cpp's; a folder is transformers', or the encoder's if it makes vectors.
+    `place` if torchrun has started us. Raises ConfigError."""
     line = {
         "max_waiting": args.max_queue,
         "max_wait_s": args.queue_wait,
         "age_s": args.queue_age,
         "now_s": clocks.monotonic_s,
     }
+    if is_encoder(model, args):
+        return embeddings_of(model, args, line, clocks)
     engine = _engine(model, args, place)
     return Chats(engine, Slots(engine.slots, **line), clocks)
 

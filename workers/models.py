@@ -40,7 +40,8 @@ def find(name: str) -> ModelFile:
         return _find_packaged(name, PACKAGED[name])
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        # An encoder may have its config.json in a folder of its own, which modules.json names.
+        if not any((path / name).is_file() for name in ("config.json", "modules.json")):
             raise ConfigError(f"--model {name}: this folder has no config.json")
         return ModelFile(name=path.resolve().name, path=path)
     if path.suffix != ".gguf":

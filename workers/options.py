@@ -9,8 +9,9 @@ from workers import models
 from workers.spot import ADDRESS, CLOUDS
 
 DESCRIPTION = """\
-Serves one language model at /v1/chat/completions and /v1/completions, as OpenAI's API
-has them, and nothing else: no users, no money. Those are the gateway's.
+Serves one language model at /v1/chat/completions and /v1/completions, or one encoder at
+/v1/embeddings, as OpenAI's API has them, and nothing else: no users, no money. Those are
+the gateway's.
 """
 
 EPILOG = """\
@@ -18,6 +19,7 @@ examples:
   python -m workers --model smollm2-135m-instruct
   python -m workers --model ~/models/qwen3-8b-q4_k_m.gguf --serve medium --context 16384
   python -m workers --model ~/models/Qwen3-8B --serve medium --slots 32 --kv-gib 40
+  python -m workers --model ~/models/all-MiniLM-L6-v2 --serve vectors
   python -m workers --model smollm2-135m-instruct --serve small --serve medium \\
       --port 0 --api-key-file worker.key --threads 1
 
@@ -30,6 +32,7 @@ first. The gateway sends it to upstreams with `is_worker: true`.
 
 routes:
   POST /v1/chat/completions, POST /v1/completions                 with the key, if one is set
+  POST /v1/embeddings          of an encoder, instead             likewise
   GET /v1/models, GET /metrics                                    likewise
   GET /healthz                 the process answers
   GET /readyz                  the model is loaded and generates
@@ -58,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     _add_listener(parser)
     _add_engine(parser)
     _add_transformers(parser)
+    _add_encoder(parser)
     _add_queue(parser)
     _add_stop(parser)
     return parser
@@ -94,7 +98,8 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--batch", type=_positive, metavar="TOKENS", help="prompt tokens per step: more reads prompts faster and lets "
-        "other requests and hang-ups wait longer (default: llama.cpp 16, right for a CPU; transformers 64, on a GPU 512)"
+        "other requests and hang-ups wait longer (default: llama.cpp 16, right for a CPU; transformers 64, on a GPU 512; "
+        "encoder 1024, on a GPU 16384)"
     )  # fmt: skip
     group.add_argument(
         "--reuse-prompts",
@@ -104,9 +109,9 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--engine",
-        choices=["auto", "transformers", "llamacpp"],
+        choices=["auto", "transformers", "llamacpp", "encoder"],
         default="auto",
-        help="auto: llamacpp for a .gguf file, transformers for a folder",
+        help="auto: llamacpp for a .gguf file; for a folder transformers, or encoder if its model is made for vectors",
     )
 
 
@@ -139,6 +144,16 @@ def _add_transformers(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="GPUs that hold the model together, each a process that is started here, or by torchrun "
         "(default: 1, or as many as torchrun has started)",
+    )
+
+
+def _add_encoder(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("encoder engine", "--precision and --device as above")
+    group.add_argument(
+        "--matryoshka",
+        action="store_true",
+        help="it was trained for shorter vectors: callers may ask for `dimensions`. Needed only if its config.json "
+        "does not say so",
     )
 
 
