@@ -454,8 +454,8 @@ class Worker(_Section, frozen=True, kw_only=True):
     """What its processes may have, as CUDA_VISIBLE_DEVICES names them. Left out: each sees all that there are."""
     gpus_each: Positive = 1
     """How many of `gpus` each process gets: more than one splits the model's layers' weights over them."""
-    engine: Literal["auto", "llamacpp", "transformers"] = "auto"
-    """`auto`: llamacpp for a GGUF file, transformers for a folder."""
+    engine: Literal["auto", "llamacpp", "transformers", "encoder"] = "auto"
+    """`auto`: llamacpp for a GGUF file; for a folder transformers, or encoder if its model makes vectors."""
     precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = "auto"
     """Of the transformers engine's weights. `auto`: bf16 on a GPU, fp32 on a CPU."""
     device: Device = "auto"
