@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from gateway.config import Autoscale
 from gateway.fleet.contract import Load
 
+_SHORTEST_S = 0.1
+_MOST = 1e6
+"""Servers' worth of work. More is a mistake, and as good as endless."""
+
 
 class _Speeds:
     """Tokens per second of one server over the last moments."""
@@ -26,10 +30,11 @@ class _Speeds:
 
     @property
     def now(self) -> float | None:
-        if len(self._counts) < 2:
+        """None until there has been time to count."""
+        if not self._counts:
             return None
         (begin, first, _), (end, last, _) = self._counts[0], self._counts[-1]
-        return (last - first) / (end - begin)
+        return (last - first) / (end - begin) if end - begin >= _SHORTEST_S else None
 
     @property
     def is_at_its_limit(self) -> bool:
@@ -65,14 +70,14 @@ class Demand:
             return None
         speeds, running, queued = self._speeds[name], _figure(load.running), _figure(load.queued) or 0.0
         speeds.add(now_s, _figure(load.generated_tokens), is_queued=queued > 0)
-        speed, places = speeds.now, self._settings.places_each or _figure(load.slots)
+        speed, places = speeds.now, self._places(load)
         taken = self._taken(running, places, _figure(load.kv_use), speed)
         if speed is not None and speeds.is_at_its_limit:
             self._best = max(self._best or 0.0, speed)
         beside = max(running or 0.0, 1.0)
         if taken is None:
-            return 1.0 + queued / beside if queued else None
-        return taken + (queued / places if places else taken * queued / beside)
+            return min(1.0 + queued / beside, _MOST) if queued else None
+        return min(taken + (queued / places if places else taken * queued / beside), _MOST)
 
     def _taken(
         self, running: float | None, places: float | None, kv_use: float | None, speed: float | None
@@ -86,9 +91,13 @@ class Demand:
             shares.append(speed / each)
         if not shares and self._best and speed is not None:
             shares.append(min(speed / self._best, 1.0))
-        return max(shares, default=None)
+        return min(max(shares), _MOST) if shares else None
+
+    def _places(self, load: Load) -> float | None:
+        slots = _figure(load.slots)
+        return self._settings.places_each or (max(slots, 1.0) if slots else None)
 
 
 def _figure(value: float | None) -> float | None:
     """None for what is no figure of a load, whoever told it."""
-    return value if value is not None and math.isfinite(value) and value >= 0 else None
+    return value if value is not None and 0 <= value < math.inf else None
