@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from gateway.attempt import Attempt, Collected, Leaving, Opened, Whole, gone
-from gateway.catalogue import Offer, Terms
+from gateway.catalogue import CACHE_SALT, Offer, Terms
 from gateway.clock import Clock
 from gateway.entries import draft
 from gateway.errors import UnavailableError
@@ -26,6 +26,9 @@ _MAX_COLLECTED_BYTES = 1_048_576
 """Of a stream that is read to its end before any of it is passed on; a longer one is passed on before."""
 _NOTE_EVERY_S = 1.0
 _PRIORITY_HEADER = "x-weighbridge-priority"
+_TIME_LEFT_HEADER = "x-weighbridge-time-left-ms"
+_SALT_HEADER = "x-weighbridge-salt"
+_SALT_CHARS = 16
 
 
 class Asking:
@@ -145,9 +148,10 @@ class Asking:
             reservation=ticket.reservation,
             upstream=attempt.candidate.upstream,
             form=attempt.form,
-            body=body,
-            headers=_headers(ticket, attempt.terms.offer),
+            body=_salted(body, ticket) if attempt.terms.offer.salts_prompts else body,
+            headers=_headers(ticket, attempt.terms.offer, deadline - self._clock.monotonic()),
             deadline=deadline,
+            aside=attempt.aside,
         )
         # The attempt's clock starts when it is sent: what came before is ours.
         attempt.began = self._clock.monotonic()
@@ -244,7 +248,8 @@ class Asking:
                 return False
             if now - noted >= _NOTE_EVERY_S:
                 noted = now
-                self._journal.progress(attempt.request_id, attempt.number, chars // 4)
+                engine_us = attempt.engine_us_so_far(chars // 4)
+                self._journal.progress(attempt.request_id, attempt.number, chars // 4, engine_us)
             arrived = await anext(rest, None)
         return True
 
@@ -263,6 +268,7 @@ class Asking:
             price=attempt.terms.price,
             epoch=ticket.reservation.epoch,
         )
+        attempt.drafted_engine_us = intent.draft.engine_us
         # Even if this task is cancelled while it waits: the record may become durable, and must be closed.
         ticket.was_intended = True
         try:
@@ -277,13 +283,24 @@ class Asking:
                 ) from exc
 
 
-def _headers(ticket: Ticket, offer: Offer) -> dict[str, str]:
+def _headers(ticket: Ticket, offer: Offer, left_s: float) -> dict[str, str]:
+    """What a worker of ours is told besides, and nobody else: who goes first, until when, and whose prompts it may reuse."""
     headers = one_more(ticket.hops)
     if offer.is_worker:
         assert ticket.caller  # noqa: S101 - made by an earlier stage
         urgency = 0 if ticket.is_background else ticket.caller.tier.priority_class
         headers[_PRIORITY_HEADER] = str(urgency)
+        headers[_TIME_LEFT_HEADER] = str(max(0, int(min(left_s, offer.total_timeout_s) * 1000)))
+        headers[_SALT_HEADER] = ticket.caller.salt[:_SALT_CHARS]
     return headers
+
+
+def _salted(body: dict[str, Any], ticket: Ticket) -> dict[str, Any]:
+    """vLLM reuses prompts among requests with the same salt alone. A caller may divide his own further."""
+    assert ticket.caller  # noqa: S101 - made by an earlier stage
+    own = body.get(CACHE_SALT)
+    salt = ticket.caller.salt
+    return {**body, CACHE_SALT: f"{salt}.{own}" if isinstance(own, str) else salt}
 
 
 def upstream_body(request: Request, terms: Terms, form: Endpoint) -> dict[str, Any]:

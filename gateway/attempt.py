@@ -9,18 +9,24 @@ import msgspec
 from gateway.catalogue import Terms
 from gateway.exchange import Exchange
 from gateway.ticket import Endpoint
-from gateway.upstreams.contract import Event, Reply
-from gateway.values import Outcome, Usage
+from gateway.upstreams.contract import Aside, Event, Reply
+from gateway.upstreams.usage import read_engine_us
+from gateway.values import HOUR_US, NanoUSD, Outcome, Usage
 from policies.contract import Candidate
+
+_CLOCKS_DIFFER = 1.01
+_US_SPARE = 10_000
 
 
 class Attempt:
     """The only mutable thing between the upstream and the entry."""
 
     __slots__ = (
+        "aside",
         "began",
         "began_ms",
         "candidate",
+        "drafted_engine_us",
         "ended",
         "finish_reasons",
         "form",
@@ -55,6 +61,10 @@ class Attempt:
         self.began = began
         self.began_ms = began_ms
         self.ended = began
+        self.aside = Aside() if terms.offer.is_worker else None
+        """What its worker says of it beside the answer."""
+        self.drafted_engine_us = 0
+        """What its draft says that reading the prompt takes."""
         self.text: list[str] = []
         """What it generated, piece by piece: counted if the upstream reports no usage."""
         self.usage: Usage | None = None
@@ -67,6 +77,38 @@ class Attempt:
         """They were asked for here, not by the caller."""
         self.p_good_after: float | None = None
         """P(good) of the answer, where a cascade has looked at it."""
+
+    @property
+    def wall_us(self) -> int:
+        return round((self.ended - self.began) * 1_000_000)
+
+    @property
+    def engine_us(self) -> int | None:
+        """What it took of the engine's time, as its worker says; None if it has not, or nothing that can be: a share of the
+        engine's time is no more than the time that went by."""
+        told = read_engine_us(self.aside.engine_seconds) if self.aside else None
+        if told is None or told > self.wall_us * _CLOCKS_DIFFER + _US_SPARE:
+            return None
+        return min(told, self.terms.most_engine_us)
+
+    def estimated_engine_us(self, *, read: int, written: int) -> int:
+        """By the tokens, where the engine's time has a price."""
+        if not self.terms.price.engine_hour:
+            return 0
+        return min(self.terms.offer.engine_us(read=read, written=written), self.terms.most_engine_us)
+
+    def engine_us_so_far(self, written: int) -> int:
+        """Likewise, while it runs."""
+        if not self.terms.price.engine_hour:
+            return 0
+        written_us = self.terms.offer.engine_us(read=0, written=written)
+        return min(self.drafted_engine_us + written_us, self.terms.most_engine_us)
+
+    @property
+    def most_cost(self) -> NanoUSD:
+        """The worst that it can have come to in the time that it took."""
+        spared_us = max(0, self.terms.most_engine_us - self.wall_us)
+        return self.terms.worst - spared_us * self.terms.price.engine_hour // HOUR_US
 
     def absorb(self, event: Event) -> None:
         self.last = event.data

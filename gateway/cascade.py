@@ -297,7 +297,8 @@ class _Run:
         # If the process dies before the request is closed, this is what the answer is billed by.
         usage = attempt.usage
         written = usage.output + usage.reasoning if usage else sum(map(len, attempt.text)) // 4
-        self._cascade.journal.progress(attempt.request_id, attempt.number, written)
+        engine_us = attempt.engine_us_so_far(written)
+        self._cascade.journal.progress(attempt.request_id, attempt.number, written, engine_us)
         self._cascade.failpoints.reach("after_deferral")
 
     def _note(self, candidate: Candidate, weighed: Weighed | None, verdict: Verdict) -> int:
@@ -351,9 +352,12 @@ def _most_charged(attempt: Attempt) -> NanoUSD:
     """What it will be charged at, exactly where the upstream has told its usage."""
     if attempt.outcome == "failed":
         return 0
-    usage = attempt.usage
-    told = cost(usage, attempt.terms.price) if usage else 0
-    return max(told, attempt.terms.worst) if usage is None or usage.is_suspect else told
+    usage, price = attempt.usage, attempt.terms.price
+    engine_us = attempt.engine_us if price.engine_hour else 0
+    if usage is None or engine_us is None:
+        return attempt.terms.worst
+    told = cost(msgspec.structs.replace(usage, engine_us=engine_us), price)
+    return max(told, attempt.terms.worst) if usage.is_suspect else told
 
 
 def _is_of_logprobs(exc: UpstreamError) -> bool:

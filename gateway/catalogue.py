@@ -10,7 +10,7 @@ import msgspec
 from gateway.config import Config, Kind, Model, Upstream
 from gateway.errors import InvalidRequestError, NotFoundError
 from gateway.ticket import FORM_OF, Endpoint, Request
-from gateway.values import NanoUSD, Price, Tier
+from gateway.values import NanoUSD, Price, Tier, in_nano
 from policies.contract import Size
 
 AUTO = "auto"
@@ -24,6 +24,7 @@ _SAID_BY_ANTHROPIC = frozenset(
 """Fields of a chat that can be said in Anthropic's dialect, whatever their value."""
 _TOOL_PROMPT_BYTES = 1024
 """Whoever offers tools is billed for a system prompt that Anthropic adds: some hundred tokens, whatever their size."""
+CACHE_SALT = "cache_salt"
 _NOTHING = object()
 _SAYS_NOTHING: dict[str, Any] = {
     "frequency_penalty": 0,
@@ -60,7 +61,12 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     on_disconnect: str
     drain_s: float
     is_cached: bool
+    total_timeout_s: float
     is_worker: bool = False
+    salts_prompts: bool = False
+    """Its server is told by `cache_salt` whose prompts it may reuse."""
+    tokens_per_s: int | None = None
+    """What a worker's engine makes for all requests together."""
     batch_price_factor: Fraction
 
     def form_for(self, request: Request) -> Endpoint:
@@ -82,6 +88,13 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the prompt may be stored at the upstream: OpenAI's do so without being asked."""
         return request.writes_prompt_cache or self.dialect == "openai"
 
+    def engine_us(self, *, read: int, written: int) -> int:
+        """About what so many tokens take of its engine's time. A prompt is read many tokens at once: ten count as one."""
+        if self.tokens_per_s is None:
+            return 0
+        tenths = read + 10 * written if self.kind == "chat" else 10 * read
+        return -(-tenths * 100_000 // self.tokens_per_s)
+
     def _is_native(self, request: Request) -> bool:
         return request.native is not None and request.endpoint in self.forms
 
@@ -95,6 +108,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The ceiling that is written into the request."""
     expected: NanoUSD
     worst: NanoUSD
+    most_engine_us: int = 0
+    """What a worker's engine may work for it: what is held of its time."""
 
 
 class Catalogue:
@@ -171,16 +186,18 @@ class Catalogue:
             dearest_input = max(price.input, price.cache_write, price.cache_write_1h)
         dearest_output = max(price.output, price.reasoning)
         worst = input_bytes * dearest_input + choices * output_tokens * dearest_output
-        typical = (
-            input_bytes // 4 * price.input
-            + choices * min(output_tokens, _TYPICAL_OUTPUT_TOKENS) * price.output
-        )
+        read, written = input_bytes // 4, choices * min(output_tokens, _TYPICAL_OUTPUT_TOKENS)
+        typical = read * price.input + written * price.output
+        # An answer's share of the engine's time is no more than the time that it takes.
+        most_engine_us = round(offer.total_timeout_s * 1_000_000) if offer.is_worker else 0
+        engine_us = min(offer.engine_us(read=read, written=written), most_engine_us)
         return Terms(
             offer=offer,
             price=price,
             output_tokens=output_tokens,
-            expected=-(-typical // 1000),
-            worst=-(-worst // 1000),
+            expected=in_nano(typical, engine_us, price),
+            worst=in_nano(worst, most_engine_us, price),
+            most_engine_us=most_engine_us,
         )
 
 
@@ -211,6 +228,26 @@ def scaled(price: Price, factor: Fraction) -> Price:
         reasoning=math.ceil(price.reasoning * factor),
         cache_write=math.ceil(price.cache_write * factor),
         cache_write_1h=math.ceil(price.cache_write_1h * factor),
+        engine_hour=math.ceil(price.engine_hour * factor),
+    )
+
+
+def by_token(price: Price, tokens_per_s: int | None) -> Price:
+    """A chat model's price with that of its engine's time laid upon the tokens, to compare it with others."""
+    if tokens_per_s is None:
+        return price
+    read, written = (
+        Fraction(price.engine_hour, 36 * tokens_per_s),
+        Fraction(price.engine_hour * 10, 36 * tokens_per_s),
+    )
+    return msgspec.structs.replace(
+        price,
+        input=math.ceil(price.input + read),
+        output=math.ceil(price.output + written),
+        reasoning=math.ceil(price.reasoning + written),
+        cache_write=math.ceil(price.cache_write + read),
+        cache_write_1h=math.ceil(price.cache_write_1h + read),
+        engine_hour=0,
     )
 
 
@@ -220,6 +257,7 @@ def _offer(upstream_name: str, upstream: Upstream, model_name: str, model: Model
         forms = {"messages"}
     elif "completions" in model.abilities:
         forms.add("completions")
+    refused = frozenset(upstream.unsupported) | frozenset(model.unsupported)
     return Offer(
         id=f"{upstream_name}/{model_name}",
         model=model_name,
@@ -232,13 +270,16 @@ def _offer(upstream_name: str, upstream: Upstream, model_name: str, model: Model
         p_good=model.p_good,
         kind=model.kind,
         forms=frozenset(forms),
-        refuses=frozenset(upstream.unsupported) | frozenset(model.unsupported),
+        refuses=refused,
         dialect=upstream.dialect,
         max_tokens_field=upstream.max_tokens_field,
         on_disconnect=upstream.on_disconnect,
         drain_s=upstream.drain_s,
         is_cached=upstream.is_cached,
+        total_timeout_s=upstream.total_timeout_s,
         is_worker=upstream.is_ours,
+        salts_prompts=upstream.engine == "vllm" and model.kind == "chat" and CACHE_SALT not in refused,
+        tokens_per_s=model.tokens_per_s,
         batch_price_factor=Fraction(model.batch_price_factor),
     )
 

@@ -16,7 +16,9 @@ def predicted(request: Request, score: Score, candidate: str) -> float | None:
 def draft(ticket: Ticket, attempt: Attempt) -> Entry:
     """What is billed if the process dies before it learns more: our estimate of the input."""
     assert ticket.request  # noqa: S101 - made by an earlier stage
-    usage = Usage(input=ticket.request.input_tokens, source="estimated")
+    read = ticket.request.input_tokens
+    engine_us = attempt.estimated_engine_us(read=read, written=0)
+    usage = Usage(input=read, engine_us=engine_us, source="estimated")
     price = attempt.terms.price
     return _entry(ticket, attempt, usage, cost(usage, price), suspense=0, outcome="lost")
 
@@ -26,9 +28,9 @@ def entry(ticket: Ticket, attempt: Attempt, usage: Usage) -> Entry:
     charged = cost(usage, attempt.terms.price)
     if attempt.outcome == "failed":
         # A failed attempt is on the house; what the upstream may bill for it is kept in view.
-        return _entry(ticket, attempt, usage, 0, suspense=attempt.terms.worst, outcome="failed")
+        return _entry(ticket, attempt, usage, 0, suspense=attempt.most_cost, outcome="failed")
     is_guess = usage.source == "estimated"
-    suspense = max(0, attempt.terms.worst - charged) if is_guess else 0
+    suspense = max(0, attempt.most_cost - charged) if is_guess else 0
     return _entry(ticket, attempt, usage, charged, suspense=suspense, outcome=attempt.outcome)
 
 
@@ -71,6 +73,7 @@ def _entry(
         p_good=predicted(ticket.request, ticket.score, attempt.candidate.id),
         category=ticket.score.category,
         p_good_after=attempt.p_good_after,
+        engine_us=usage.engine_us,
     )
 
 

@@ -128,6 +128,7 @@ class Report:
             cache_write_1h_tokens=served.cache_write_1h_tokens if served else 0,
             output_tokens=served.output_tokens if served else 0,
             reasoning_tokens=served.reasoning_tokens if served else 0,
+            engine_s=sum(entry.engine_us for entry in ticket.entries) / 1_000_000,
             usage_source=served.usage_source if served else None,
             cost_usd=usd(sum(entry.cost for entry in ticket.entries)),
             first_token_ms=ticket.first_token_ms,

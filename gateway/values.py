@@ -69,10 +69,13 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """The tier's limits with the tenant's own changes on top."""
     user_limits: Limits = Limits()
     key_limits: Limits = Limits()
+    salt: str = ""
+    """64 hex digits that are the tenant's alone, and tell nothing of it: what workers keep prompts apart by."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """A dated row of the price book. Pico-dollars per token: USD per million tokens times 1,000,000."""
+    """A dated row of the price book. Pico-dollars per token (USD per million tokens times 1,000,000), but for
+    `engine_hour`."""
 
     version: str
     """Identifies the row for ever; stored with every entry that it priced."""
@@ -84,6 +87,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Of input that the upstream stores for later requests. Left out: as input."""
     cache_write_1h: int = -1
     """Likewise, for an hour. Left out: as cache_write."""
+    engine_hour: NanoUSD = 0
+    """Of an hour of the engine that works for it, beside the tokens."""
 
     def __post_init__(self) -> None:
         if self.cache_write < 0:
@@ -102,6 +107,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_1h: int = 0
     output: int = 0
     reasoning: int = 0
+    engine_us: int = 0
+    """Microseconds of a worker's engine: its share of the moments in which it ran beside others."""
     source: UsageSource = "reported"
     is_suspect: bool = False
     """The upstream's figures contradict themselves or ours."""
@@ -115,6 +122,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         return self.prompt + self.output + self.reasoning
 
 
+HOUR_US = 3_600_000_000
+
+
 def cost(usage: Usage, price: Price) -> NanoUSD:
     """What the usage costs at that price, rounded up to a whole nano-dollar once per attempt."""
     pico = (
@@ -125,6 +135,13 @@ def cost(usage: Usage, price: Price) -> NanoUSD:
     )
     if usage.cache_write or usage.cache_write_1h:
         pico += usage.cache_write * price.cache_write + usage.cache_write_1h * price.cache_write_1h
+    return in_nano(pico, usage.engine_us, price)
+
+
+def in_nano(pico: int, engine_us: int, price: Price) -> NanoUSD:
+    """What tokens cost, in pico-dollars, and the engine's time at its price: together, rounded up."""
+    if engine_us and price.engine_hour:
+        return -(-(pico * (HOUR_US // 1000) + engine_us * price.engine_hour) // HOUR_US)
     return -(-pico // 1000)
 
 
@@ -212,6 +229,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The kind of prompt, as the scorer saw it."""
     p_good_after: float | None = None
     """P(good) once the answer was there, by the signals of a cascade; None: nobody looked."""
+    engine_us: int = 0
+    """Microseconds of a worker's engine; 0 for all other upstreams."""
 
     @property
     def usage(self) -> Usage:
@@ -222,6 +241,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             cache_write_1h=self.cache_write_1h_tokens,
             output=self.output_tokens,
             reasoning=self.reasoning_tokens,
+            engine_us=self.engine_us,
             source=self.usage_source,
             is_suspect=self.is_suspect,
         )

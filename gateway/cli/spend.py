@@ -38,12 +38,13 @@ def run(args: argparse.Namespace) -> int:
             "cache_hits",
             "input_tokens",
             "output_tokens",
+            "engine_seconds",
             "cost_usd",
             "suspense_usd",
         )
         first: dict[str, Any] = {**dict.fromkeys(query.by, ""), query.by[0]: "total"}
         summed = {
-            name: sum(record[name] for record in as_records(rows)) for name in columns[len(query.by) : -2]
+            name: sum(record[name] for record in as_records(rows)) for name in columns[len(query.by) : -3]
         }
         print_table([*as_records(rows), {**first, **summed, **total}], columns)
     return 0

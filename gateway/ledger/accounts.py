@@ -238,6 +238,7 @@ class Accounts:
             tenant_limits=msgspec.json.decode(row["tenant_limits"], type=LimitChanges).on_top_of(tier.limits),
             user_limits=msgspec.json.decode(row["user_limits"], type=Limits),
             key_limits=msgspec.json.decode(row["key_limits"], type=Limits),
+            salt=self._credentials.salt(row["tenant_id"]),
         )
 
     def audit(self, *, limit: int = 100, before_id: int | None = None) -> list[AuditRecord]:

@@ -50,8 +50,8 @@ class Journal(Protocol):
         """Durable when it returns. Raises JournalUnavailableError."""
         ...
 
-    def progress(self, request_id: str, attempt: int, output_tokens: int) -> None:
-        """How much has been relayed so far; written with the next batch, not waited for."""
+    def progress(self, request_id: str, attempt: int, output_tokens: int, engine_us: int = 0) -> None:
+        """How much has been relayed so far, and what of an engine's time that may be; written with the next batch, not waited for."""
         ...
 
     async def conclude(self, closing: Closing) -> None:
@@ -85,6 +85,8 @@ class SpendRow(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_1h_tokens: int
     output_tokens: int
     reasoning_tokens: int
+    engine_us: int
+    """Microseconds of workers' engines."""
     cost: NanoUSD
     suspense: NanoUSD
     estimated_cost: NanoUSD

@@ -23,6 +23,7 @@ def as_records(rows: Sequence[SpendRow]) -> list[dict[str, Any]]:
             "cache_write_1h_tokens": row.cache_write_1h_tokens,
             "output_tokens": row.output_tokens,
             "reasoning_tokens": row.reasoning_tokens,
+            "engine_seconds": seconds(row.engine_us),
             "cost_usd": usd(row.cost),
             "estimated_cost_usd": usd(row.estimated_cost),
             "suspense_usd": usd(row.suspense),
@@ -33,9 +34,15 @@ def as_records(rows: Sequence[SpendRow]) -> list[dict[str, Any]]:
 
 def totals(rows: Sequence[SpendRow]) -> dict[str, Any]:
     return {
+        "engine_seconds": seconds(sum(row.engine_us for row in rows)),
         "cost_usd": usd(sum(row.cost for row in rows)),
         "suspense_usd": usd(sum(row.suspense for row in rows)),
     }
+
+
+def seconds(microseconds: int) -> str:
+    """Exact, with all six decimals, as money is."""
+    return f"{microseconds // 1_000_000}.{microseconds % 1_000_000:06d}"
 
 
 def as_csv(rows: Sequence[SpendRow], by: Sequence[Dimension]) -> str:
@@ -63,6 +70,7 @@ def _columns() -> list[str]:
         cache_write_1h_tokens=0,
         output_tokens=0,
         reasoning_tokens=0,
+        engine_us=0,
         cost=0,
         suspense=0,
         estimated_cost=0,

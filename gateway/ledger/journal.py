@@ -119,8 +119,8 @@ class FileJournal:
     async def intend(self, intent: Intent) -> None:
         await self._append(encode(IntentRecord(intent)), intent.draft.request_id, None)
 
-    def progress(self, request_id: str, attempt: int, output_tokens: int) -> None:
-        record = ProgressRecord(request_id, attempt, output_tokens)
+    def progress(self, request_id: str, attempt: int, output_tokens: int, engine_us: int = 0) -> None:
+        record = ProgressRecord(request_id, attempt, output_tokens, engine_us)
         self._put(_Pending(encode(record), None, self._loop.time(), request_id, None))
 
     async def conclude(self, closing: Closing) -> None:

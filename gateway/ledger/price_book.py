@@ -12,6 +12,7 @@ from gateway.config import PriceConfig
 from gateway.errors import ConfigError
 from gateway.ledger.database import Database
 from gateway.ledger.schema import prices
+from gateway.money import nano_usd
 from gateway.values import Price
 
 _PICO_PER_TOKEN = Decimal(10**6)
@@ -91,6 +92,7 @@ def _price(candidate_id: str, config: PriceConfig, effective_ms: int, number: in
         reasoning=_pico(candidate_id, reasoning),
         cache_write=_pico(candidate_id, write),
         cache_write_1h=_pico(candidate_id, write_1h),
+        engine_hour=_nano(candidate_id, config.engine_hour),
     )
 
 
@@ -101,6 +103,15 @@ def _pico(candidate_id: str, usd_per_million: Decimal) -> int:
             f"{candidate_id}: a price of {usd_per_million} USD per million tokens cannot be kept exactly"
         )
     return int(pico)
+
+
+def _nano(candidate_id: str, usd_per_hour: Decimal) -> int:
+    try:
+        return nano_usd(usd_per_hour)
+    except ValueError as exc:
+        raise ConfigError(
+            f"{candidate_id}: a price of {usd_per_hour} USD per hour cannot be kept exactly"
+        ) from exc
 
 
 def _figures(price: Price) -> Price:
@@ -136,6 +147,7 @@ def _rows(connection: sa.Connection, candidate_id: str | None = None) -> list[Pr
                 reasoning=row.reasoning,
                 cache_write=-1 if row.cache_write is None else row.cache_write,
                 cache_write_1h=-1 if row.cache_write_1h is None else row.cache_write_1h,
+                engine_hour=row.engine_hour,
             ),
             effective_ms=row.effective_ms,
             source=row.source,
@@ -157,6 +169,7 @@ def _insert(connection: sa.Connection, row: PriceRow) -> None:
             reasoning=row.price.reasoning,
             cache_write=row.price.cache_write,
             cache_write_1h=row.price.cache_write_1h,
+            engine_hour=row.price.engine_hour,
             source=row.source,
             created_ms=row.effective_ms,
         )

@@ -15,28 +15,31 @@ def closings(records: Iterable[Record]) -> list[Closing]:
     Records may be repeated: a batch is written again, into another file, when the first one failed.
     """
     intents: dict[str, dict[int, Intent]] = {}
-    relayed: dict[tuple[str, int], int] = {}
+    relayed: dict[tuple[str, int], ProgressRecord] = {}
     closed: dict[str, Closing] = {}
     for record in records:
         match record:
             case IntentRecord(intent=intent):
                 intents.setdefault(intent.draft.request_id, {})[intent.draft.attempt] = intent
-            case ProgressRecord(request_id=request_id, attempt=attempt, output_tokens=tokens):
-                relayed[request_id, attempt] = max(tokens, relayed.get((request_id, attempt), 0))
+            case ProgressRecord(request_id=request_id, attempt=attempt):
+                before = relayed.get((request_id, attempt), record)
+                relayed[request_id, attempt] = max(before, record, key=_tokens)
             case ClosingRecord(closing=closing):
                 closed[closing.settlement.request_id] = closing
     lost = [
-        _lost(
-            [(intent, relayed.get((request_id, attempt), 0)) for attempt, intent in sorted(attempts.items())]
-        )
+        _lost([(intent, relayed.get((request_id, attempt))) for attempt, intent in sorted(attempts.items())])
         for request_id, attempts in intents.items()
         if request_id not in closed
     ]
     return [*closed.values(), *lost]
 
 
-def _lost(attempts: list[tuple[Intent, int]]) -> Closing:
-    entries = tuple(_entry(intent, output_tokens) for intent, output_tokens in attempts)
+def _tokens(record: ProgressRecord) -> int:
+    return record.output_tokens
+
+
+def _lost(attempts: list[tuple[Intent, ProgressRecord | None]]) -> Closing:
+    entries = tuple(_entry(intent, relayed) for intent, relayed in attempts)
     last = attempts[-1][0]
     return Closing(
         entries=entries,
@@ -51,14 +54,21 @@ def _lost(attempts: list[tuple[Intent, int]]) -> Closing:
     )
 
 
-def _entry(intent: Intent, output_tokens: int) -> Entry:
+def _entry(intent: Intent, relayed: ProgressRecord | None) -> Entry:
     """The tenant pays for the input and for what was relayed; what may yet be billed beyond it stays in suspense."""
     draft = intent.draft
-    usage = msgspec.structs.replace(draft.usage, output=max(draft.output_tokens, output_tokens))
+    usage = draft.usage
+    if relayed is not None:
+        usage = msgspec.structs.replace(
+            usage,
+            output=max(usage.output, relayed.output_tokens),
+            engine_us=max(usage.engine_us, relayed.engine_us),
+        )
     charged = cost(usage, intent.price)
     return msgspec.structs.replace(
         draft,
         output_tokens=usage.output,
+        engine_us=usage.engine_us,
         cost=charged,
         suspense=max(0, intent.worst - charged),
         outcome="lost",

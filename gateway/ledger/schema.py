@@ -43,6 +43,7 @@ entries = sa.Table(
     sa.Column("p_good", sa.Double, nullable=True),
     sa.Column("category", sa.Text, nullable=False, server_default=""),
     sa.Column("p_good_after", sa.Double, nullable=True),
+    sa.Column("engine_us", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("entries_by_tenant_window", "tenant_id", "window"),
     sa.Index("entries_by_tenant_time", "tenant_id", "created_ms"),
     sa.Index("entries_by_time", "created_ms"),
@@ -125,6 +126,8 @@ prices = sa.Table(
     # Null in rows older than the columns: as input, as cache_write.
     sa.Column("cache_write", sa.BigInteger, nullable=True),
     sa.Column("cache_write_1h", sa.BigInteger, nullable=True),
+    # Nano-dollars.
+    sa.Column("engine_hour", sa.BigInteger, nullable=False, server_default="0"),
     sa.UniqueConstraint("candidate_id", "number", name="prices_number"),
 )
 

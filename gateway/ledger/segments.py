@@ -28,6 +28,7 @@ class ProgressRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="progres
     request_id: str
     attempt: int
     output_tokens: int
+    engine_us: int = 0
 
 
 class ClosingRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="closing"):

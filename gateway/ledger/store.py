@@ -43,6 +43,7 @@ _SUMS: dict[str, sa.ColumnElement[Any]] = {
     "cache_write_1h_tokens": sa.func.sum(entries.c.cache_write_1h_tokens),
     "output_tokens": sa.func.sum(entries.c.output_tokens),
     "reasoning_tokens": sa.func.sum(entries.c.reasoning_tokens),
+    "engine_us": sa.func.sum(entries.c.engine_us),
     "cost": sa.func.sum(entries.c.cost),
     "suspense": sa.func.sum(entries.c.suspense),
     "estimated_cost": sa.func.sum(sa.case((entries.c.usage_source != "reported", entries.c.cost), else_=0)),

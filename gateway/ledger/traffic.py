@@ -6,7 +6,7 @@ from typing import Any, cast
 import msgspec
 import sqlalchemy as sa
 
-from gateway.catalogue import scaled
+from gateway.catalogue import by_token, scaled
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.ledger.database import Database
@@ -98,7 +98,7 @@ class TrafficReader:
         for id_ in chats:
             if name in (id_, id_.partition("/")[2]):
                 try:
-                    prices[id_] = book.current(id_)
+                    prices[id_] = by_token(book.current(id_), offers[id_].tokens_per_s)
                 except UnknownPriceError as exc:
                     raise PlanError(
                         f"The price book does not know {id_} yet: the gateway enters it when it starts.",

@@ -9,7 +9,7 @@ import msgspec
 from gateway.attempt import Attempt
 from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Endpoint, Request
-from gateway.upstreams.contract import Event, Reply
+from gateway.upstreams.contract import Aside, Event, Reply
 from gateway.values import PASSED_OVER, Entry, Usage, UsageSource
 
 CountTokens = Callable[[str], int]
@@ -31,6 +31,10 @@ class Meter:
         self._metrics = metrics
 
     async def __call__(self, request: Request, attempt: Attempt) -> Usage:
+        usage = await self._tokens(request, attempt)
+        return usage if attempt.aside is None else _with_engine_time(usage, attempt, attempt.aside)
+
+    async def _tokens(self, request: Request, attempt: Attempt) -> Usage:
         reported = attempt.usage
         if reported is not None and not reported.is_suspect:
             return reported
@@ -54,6 +58,21 @@ class Meter:
 
     def _both(self, prompt: str, answer: str) -> tuple[int, int]:
         return self._count(prompt), self._count(answer)
+
+
+def _with_engine_time(usage: Usage, attempt: Attempt, aside: Aside) -> Usage:
+    """As the worker told it. If it did not, and its time has a price, by the tokens, and no more than the time that went
+    by."""
+    told = attempt.engine_us
+    if told is not None:
+        return msgspec.structs.replace(usage, engine_us=told)
+    guess = attempt.estimated_engine_us(read=usage.prompt, written=usage.output + usage.reasoning)
+    return msgspec.structs.replace(
+        usage,
+        engine_us=min(guess, attempt.wall_us),
+        source="estimated" if attempt.terms.price.engine_hour else usage.source,
+        is_suspect=usage.is_suspect or bool(aside.engine_seconds),
+    )
 
 
 def _is_whole(attempt: Attempt) -> bool:

@@ -81,4 +81,6 @@ class Relay:
             events = await anext(opened.rest, None)
 
     def _note(self, attempt: Attempt) -> None:
-        self._journal.progress(attempt.request_id, attempt.number, sum(map(len, attempt.text)) // 4)
+        written = sum(map(len, attempt.text)) // 4
+        engine_us = attempt.engine_us_so_far(written)
+        self._journal.progress(attempt.request_id, attempt.number, written, engine_us)

@@ -26,8 +26,10 @@ _OTHER = "other"
 class _Counter:
     """Counts by label values."""
 
-    def __init__(self, name: str, help_: str, labels: Sequence[str]) -> None:
+    def __init__(self, name: str, help_: str, labels: Sequence[str], *, per: int = 1) -> None:
+        """What it tells is what was counted divided by `per`."""
         self._family = (name, help_, tuple(labels))
+        self._per = per
         self._counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
 
     def add(self, labels: tuple[str, ...], amount: int = 1) -> None:
@@ -37,7 +39,7 @@ class _Counter:
         name, help_, labels = self._family
         family = CounterMetricFamily(name, help_, labels=labels)
         for values, count in self._counts.items():
-            family.add_metric(values, count)
+            family.add_metric(values, count / self._per if self._per > 1 else count)
         return family
 
 
@@ -96,6 +98,9 @@ class Metrics(Collector):
             _SECONDS,
         )
         self._tokens = _Counter("weighbridge_tokens", "Tokens billed", ["model", "class"])
+        self._engine = _Counter(
+            "weighbridge_engine_seconds", "Of workers' engines, what answers took", ["model"], per=1_000_000
+        )
         self._cost = _Counter("weighbridge_cost_nano_usd", "Money charged to tenants", ["model"])
         self._refusals = _Counter(
             "weighbridge_refusals", "Requests answered with an error, by its code", ["code"]
@@ -140,6 +145,8 @@ class Metrics(Collector):
         for name in _CLASSES:
             self._tokens.add((model, name), getattr(usage, name))
         self._cost.add((model,), cost)
+        if usage.engine_us:
+            self._engine.add((model,), usage.engine_us)
 
     def refused(self, code: str) -> None:
         """Some codes are an upstream's own, which may be anything: beyond so many they are one."""
@@ -168,6 +175,7 @@ class Metrics(Collector):
             self._added,
             self._first_token,
             self._tokens,
+            self._engine,
             self._cost,
             self._refusals,
             self._attempts,

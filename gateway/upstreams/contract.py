@@ -14,6 +14,20 @@ error status. invalid: it answered nonsense. interrupted: it broke off. busy: 42
 back."""
 
 
+ENGINE_SECONDS = "x-weighbridge-engine-seconds"
+"""In which a worker says what it took of its engine's time: a header, and a comment in a stream."""
+
+
+class Aside:
+    """What a worker says beside its answer, noted while that is read."""
+
+    __slots__ = ("engine_seconds",)
+
+    def __init__(self) -> None:
+        self.engine_seconds = ""
+        """As it wrote them; empty: it has not said."""
+
+
 class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt. It carries the reservation, because nothing may be sent without one."""
 
@@ -27,6 +41,8 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     """Beside those that all calls have."""
     deadline: float
     """On the clock's monotonic scale; the request's, not the attempt's."""
+    aside: Aside | None = None
+    """Who listens to what a worker says beside its answer; nobody else is listened to."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """An incremental parser of server-sent events (the WHATWG grammar): bytes in, the `data` of each event out.
 
 Bounded, because the other side decides how long a line is. Whatever is not data (comments, ids, event names, retry
-hints) is dropped: in the dialects that we speak, the data says it all.
+hints) is dropped: in the dialects that we speak, the data says it all. Only a comment that was asked for is kept.
 """
 
 MAX_EVENT_BYTES = 1_000_000
@@ -15,10 +15,15 @@ class EventTooLargeError(ValueError):
 class EventStreamParser:
     """Feed it chunks in order. However the stream is cut into chunks, the same events come out."""
 
-    __slots__ = ("_data", "_data_size", "_is_first_line", "_limit", "_line", "_line_size", "_skips_lf")
+    __slots__ = (
+        "_comment_prefix", "_data", "_data_size", "_is_first_line", "_limit", "_line", "_line_size", "_skips_lf", "comment"
+    )  # fmt: skip
 
-    def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
+    def __init__(self, limit: int = MAX_EVENT_BYTES, *, comment_prefix: bytes | None = None) -> None:
         self._limit = limit
+        self._comment_prefix = comment_prefix
+        self.comment = b""
+        """The latest that began with the prefix, without it."""
         self._line: list[bytes] = []
         """Pieces of a line whose end has not come: joined once, so that a drip of single bytes costs no more."""
         self._line_size = 0
@@ -74,3 +79,5 @@ class EventStreamParser:
             if self._data_size > self._limit:
                 raise EventTooLargeError(f"an event of more than {self._limit} bytes")
             self._data.append(value)
+        elif not field and self._comment_prefix is not None and value.startswith(self._comment_prefix):
+            self.comment = value.removeprefix(self._comment_prefix)

@@ -6,10 +6,12 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from gateway.upstreams.contract import Event, UpstreamCall, UpstreamError
+from gateway.upstreams.contract import ENGINE_SECONDS, Event, UpstreamCall, UpstreamError
 from gateway.upstreams.sse import EventStreamParser, EventTooLargeError
 from gateway.upstreams.transport import NOT_JSON, Exchange, Transport
 
+_MAX_ASIDE_CHARS = 32
+_ENGINE_SECONDS = f" {ENGINE_SECONDS} ".encode()
 MAX_BAD_EVENTS = 2
 """A stream is given up at the next one."""
 
@@ -37,7 +39,7 @@ async def read_stream(
     """As `Upstream.stream`."""
     config = transport.config
     exchange = await transport.open(call, path, first_byte_s=config.first_event_timeout_s)
-    parser = EventStreamParser()
+    parser = EventStreamParser(comment_prefix=_ENGINE_SECONDS if call.aside else None)
     read = reader.read
     bad_events = 0
     has_begun = False
@@ -74,6 +76,8 @@ async def read_stream(
         exc.may_have_charged |= has_begun
         raise
     finally:
+        if call.aside is not None:
+            call.aside.engine_seconds = parser.comment[:_MAX_ASIDE_CHARS].decode("latin-1")
         exchange.close()
 
 

@@ -21,7 +21,7 @@ from gateway.clock import Clock
 from gateway.config import Upstream as UpstreamConfig
 from gateway.fleet.contract import Endpoint
 from gateway.upstreams.connecting import connector
-from gateway.upstreams.contract import FailureKind, UpstreamCall, UpstreamError
+from gateway.upstreams.contract import ENGINE_SECONDS, FailureKind, UpstreamCall, UpstreamError
 
 MAX_HEADER_BYTES = 16_384
 MAX_HEADERS = 128
@@ -137,6 +137,8 @@ class Transport:
     async def fetch(self, call: UpstreamCall, path: str, *, max_bytes: int | None = None) -> bytes:
         """A whole reply as it came, of the configured size at most if nothing else is said."""
         exchange = await self.open(call, path)
+        if call.aside is not None:
+            call.aside.engine_seconds = exchange.header(ENGINE_SECONDS)
         try:
             exchange.limit = max_bytes or exchange.limit
             return await exchange.read_all()
@@ -339,6 +341,10 @@ class Exchange:
     @property
     def content_type(self) -> str:
         return self._response.content_type
+
+    def header(self, name: str) -> str:
+        """Empty if there is none."""
+        return self._response.headers.get(name, "")
 
     async def read(self) -> bytes:
         """What has come in, or the next that comes; empty at the end."""

@@ -1,10 +1,12 @@
 """Token counts as OpenAI-like servers report them, brought into our disjoint classes. Their word is not trusted."""
 
+import re
 from typing import Any
 
 from gateway.values import Usage
 
 MAX_TOKENS = 2**40
+_SECONDS = re.compile(r"([0-9]{1,9})\.([0-9]{1,6})")
 
 
 def read_usage(reported: Any) -> Usage | None:
@@ -37,6 +39,12 @@ def read_usage(reported: Any) -> Usage | None:
         reasoning=min(reasoning, completion),
         is_suspect=is_suspect or cached + written > prompt or reasoning > completion,
     )
+
+
+def read_engine_us(told: str) -> int | None:
+    """Seconds as a worker writes them, in whole microseconds; None for what cannot be any."""
+    match = _SECONDS.fullmatch(told)
+    return int(match[1]) * 1_000_000 + int(match[2].ljust(6, "0")) if match else None
 
 
 def read_count(value: Any) -> int | None:

@@ -4,14 +4,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
+from gateway.clock import ManualClock
 from gateway.errors import ConfigError
-from gateway.ledger.database import Database, DatabaseUnavailableError
-from gateway.ledger.schema import metadata
+from gateway.ledger.database import Database, DatabaseUnavailableError, RowRefusedError
+from gateway.ledger.price_book import PriceBook
+from gateway.ledger.schema import entries, metadata
 from gateway.ledger.store import SqlLedger
 from tests.fixtures.ledger import entry
 
@@ -32,6 +37,30 @@ def test_migrating_twice_changes_nothing_and_keeps_the_rows(database):
     database.migrate()
 
     assert SqlLedger(database).entries("r1") == [entry()]
+
+
+def test_entries_and_prices_older_than_engine_time_are_of_none(empty_database_url):
+    database = Database(empty_database_url)
+    with database.engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(ROOT / "gateway" / "ledger" / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "20261122_outcomes")
+        columns = [column.name for column in entries.columns if column.name != "engine_us"]
+        values = msgspec.structs.astuple(entry())[: len(columns)]
+        connection.execute(sa.insert(entries).values(dict(zip(columns, values, strict=True))))
+        connection.exec_driver_sql(
+            "INSERT INTO prices (version, candidate_id, number, effective_ms, input, cached_input, output, reasoning, "
+            "source, created_ms) VALUES ('c@t#1', 'c', 1, 1, 2, 2, 8, 8, 's', 1)"
+        )
+
+    database.migrate()
+
+    assert SqlLedger(database).entries("r1") == [entry()]
+    assert [row.price.engine_hour for row in PriceBook(database, ManualClock()).history("c")] == [0]
+    with pytest.raises(RowRefusedError):
+        SqlLedger(database).post([entry("r2", engine_us=-1)])
+    database.close()
 
 
 def test_processes_that_start_at_once_do_not_collide(empty_database_url, tmp_path):

@@ -40,6 +40,7 @@ def test_an_entry_comes_back_as_it_was_posted(ledger):
         p_good=0.1 + 0.2,
         category="code",
         p_good_after=0.0,
+        engine_us=1_234_567,
     )
 
     ledger.post([full, entry(attempt=2)])

@@ -71,6 +71,20 @@ def test_what_is_written_into_a_cache_costs_what_input_costs_unless_said(book):
     assert cost(Usage(cache_write=1000, cache_write_1h=1000), prices[2]) == 9_750_000
 
 
+def test_an_engines_hour_is_kept_to_the_nano_dollar_and_dated_like_tokens(book, clock):
+    book.seed({"local/big": usd("0", "0", engine_hour=Decimal("2.500001"))})
+    first = book.current("local/big")
+    clock.advance(60)
+
+    book.seed({"local/big": usd("0", "0", engine_hour=Decimal("2.500001"))})
+    same = book.current("local/big")
+    book.seed({"local/big": usd("0", "0", engine_hour=Decimal(3))})
+
+    assert first.engine_hour == 2_500_001_000
+    assert same == first
+    assert [row.price.engine_hour for row in book.history("local/big")] == [2_500_001_000, 3_000_000_000]
+
+
 def test_a_row_older_than_the_price_of_cache_writes_bills_them_as_input(book, database, clock):
     with database.writing() as connection:
         connection.execute(

@@ -1,12 +1,13 @@
 """What an answer may cost at most: no attempt may cost more than is held for it."""
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.catalogue import Catalogue
+from gateway.catalogue import Catalogue, Terms, by_token
 from gateway.config import parse
 from gateway.errors import ConfigError
 from gateway.ticket import Request
@@ -186,3 +187,84 @@ def test_a_model_cannot_be_said_to_do_what_its_dialect_cannot_say(model: str, co
 
     with pytest.raises(ConfigError, match=complaint):
         parse(text % model)
+
+
+ENGINE = """
+upstreams:
+  up:
+    base_url: http://127.0.0.1:1/v1
+    is_worker: true
+    total_timeout_s: 120
+    models: {m: {size: cloud, price: {input: 0, output: 0, engine_hour: 3.6}, tokens_per_s: 500}}
+"""
+BY_THE_HOUR = Price(version="v", input=0, cached_input=0, output=0, reasoning=0, engine_hour=3_600_000_000)
+
+
+def by_the_hour(price: Price = BY_THE_HOUR, **request: Any) -> Terms:
+    known = Catalogue(parse(ENGINE), lambda _: price)
+    (offer,) = known.offers("m", TIER)
+    return known.terms(offer, Request(body={}, model="m", **request), TIER)
+
+
+def test_the_engines_time_is_held_for_as_long_as_an_attempt_may_take() -> None:
+    terms = by_the_hour(body_bytes=4000)
+
+    assert terms.most_engine_us == 120_000_000
+    assert terms.worst == 120_000_000  # 0.001 USD a second
+
+
+def test_a_request_is_expected_to_take_the_time_in_which_its_engine_makes_so_many_tokens() -> None:
+    terms = by_the_hour(body_bytes=4000, output_tokens=100)
+
+    assert terms.expected == 400_000  # 100 written, and 1,000 read that count as 100, at 500 a second
+
+
+@pytest.mark.fault("M23")
+@given(
+    price=st.builds(
+        Price,
+        version=st.just("v"),
+        **dict.fromkeys(("input", "cached_input", "output", "reasoning"), st.integers(0, 10**8)),
+        engine_hour=st.integers(0, 10**13),
+    ),
+    read=st.integers(0, 1000),
+    written=st.integers(0, 100),
+    engine_us=st.integers(0, 120_000_000),
+)
+def test_no_share_of_the_engines_time_costs_more_than_is_held(
+    price: Price, read: int, written: int, engine_us: int
+) -> None:
+    terms = by_the_hour(price, body_bytes=1000, output_tokens=100)
+
+    assert cost(Usage(input=read, output=written, engine_us=engine_us), price) <= terms.worst
+    assert terms.expected <= terms.worst
+
+
+@given(price=st.integers(0, 10**13), tokens_per_s=st.integers(1, 10**6))
+def test_laid_upon_tokens_an_engines_price_is_what_they_are_expected_to_cost(
+    price: int, tokens_per_s: int
+) -> None:
+    laid = by_token(
+        Price(version="v", input=5, cached_input=3, output=7, reasoning=7, engine_hour=price), tokens_per_s
+    )
+
+    assert (
+        0 <= laid.output - 7 - Fraction(price * 1000, 3_600_000_000) * Fraction(1_000_000, tokens_per_s) < 1
+    )
+    assert 0 <= laid.input - 5 - Fraction(price * 100, 3_600_000_000) * Fraction(1_000_000, tokens_per_s) < 1
+    assert (laid.cached_input, laid.engine_hour) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("is_worker: true", "is_worker: false"), r"price\.engine_hour: only a worker"),
+        ((", tokens_per_s: 500", ""), r"tokens_per_s: missing"),
+        (("engine_hour: 3.6", "engine_hour: 0"), r"price: is zero"),
+        (("engine_hour: 3.6", "engine_hour: -1"), r"price\.engine_hour: -1"),
+        (("engine_hour: 3.6", "engine_hour: 0.0000001"), r"price\.engine_hour: .* finer than"),
+    ],
+)
+def test_a_price_for_an_engines_time_must_make_sense(change: tuple[str, str], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        parse(ENGINE.replace(*change))

@@ -14,7 +14,7 @@ from gateway.ledger.period import PeriodError, dimensions, moment
 from gateway.money import nano_usd, usd
 
 
-def row(cost: int = 0, **group: str) -> SpendRow:
+def row(cost: int = 0, *, engine_us: int = 0, **group: str) -> SpendRow:
     return SpendRow(
         group=group,
         requests=1,
@@ -25,6 +25,7 @@ def row(cost: int = 0, **group: str) -> SpendRow:
         cache_write_1h_tokens=0,
         output_tokens=3,
         reasoning_tokens=0,
+        engine_us=engine_us,
         cost=cost,
         suspense=0,
         estimated_cost=0,
@@ -43,6 +44,15 @@ def test_the_total_is_the_sum_of_the_rows_to_the_last_digit(costs: list[int]) ->
     shown = sum((Decimal(record["cost_usd"]) for record in as_records(rows)), Decimal(0))
 
     assert Decimal(totals(rows)["cost_usd"]) == shown
+
+
+@given(st.lists(st.integers(min_value=0, max_value=10**15)))
+def test_the_engine_seconds_of_the_rows_add_up_to_the_last_digit(spans: list[int]) -> None:
+    rows = [row(engine_us=span) for span in spans]
+
+    shown = sum((Decimal(record["engine_seconds"]) for record in as_records(rows)), Decimal(0))
+
+    assert Decimal(totals(rows)["engine_seconds"]) == shown == Decimal(sum(spans)).scaleb(-6)
 
 
 @pytest.mark.parametrize("evil", ["=1+1", "+1", "-1", "@x", "\tx"])

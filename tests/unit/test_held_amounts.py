@@ -35,6 +35,7 @@ def _terms(model: str, worst: int) -> Terms:
         max_tokens_field="max_tokens",
         on_disconnect="cancel",
         drain_s=0,
+        total_timeout_s=300,
         is_cached=True,
         batch_price_factor=Fraction(1),
     )

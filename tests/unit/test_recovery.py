@@ -1,5 +1,6 @@
 """What a dead process owed, read from its records."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,21 @@ def test_an_intent_without_a_closing_is_billed_for_its_input_and_what_was_relaye
     assert billed.suspense == 100_000 - billed.cost
     assert (billed.outcome, billed.usage_source) == ("lost", "estimated")
     assert (lost.settlement.cost, lost.settlement.tokens, lost.settlement.epoch) == (billed.cost, 140, "e1")
+
+
+@pytest.mark.fault("M4")
+def test_a_lost_attempt_is_billed_for_what_its_engine_may_have_worked_until_then():
+    price = msgspec.structs.replace(PRICE, engine_hour=2_500_000_000)
+    meant = msgspec.structs.replace(intent(worst=10**9, engine_us=1000), price=price)
+
+    (whole,) = closings([IntentRecord(meant)])
+    (streamed,) = closings(
+        [IntentRecord(meant), ProgressRecord("r1", 1, 40, 250_000), ProgressRecord("r1", 1, 9, 70_000)]
+    )
+
+    assert [one.engine_us for one in (*whole.entries, *streamed.entries)] == [1000, 250_000]
+    assert streamed.entries[0].cost == cost(Usage(input=100, output=40, engine_us=250_000), price)
+    assert streamed.entries[0].suspense == 10**9 - streamed.entries[0].cost
 
 
 @pytest.mark.fault("M4")

@@ -37,6 +37,7 @@ def offer(upstream, size):
         max_tokens_field="max_tokens",
         on_disconnect="cancel",
         drain_s=0,
+        total_timeout_s=300,
         is_cached=True,
         batch_price_factor=Fraction(1),
     )

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import msgspec
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, QueryParameter
@@ -22,7 +23,8 @@ def system_handlers(pool: UpstreamPool, prices: PriceBook, accounts: Accounts) -
 
     @get("/admin/prices", sync_to_thread=True)
     def list_prices(candidate: FromQuery[str | None] = None) -> list[dict[str, Any]]:
-        """Every row that ever held, oldest first; figures in pico-dollars per token (USD per million, times 10^6)."""
+        """Every row that ever held, oldest first; figures in pico-dollars per token (USD per million, times 10^6), those
+        of engines in nano-dollars per hour (USD, times 10^9)."""
         return [
             {
                 "candidate": row.candidate_id,
@@ -34,6 +36,7 @@ def system_handlers(pool: UpstreamPool, prices: PriceBook, accounts: Accounts) -
                 "reasoning": row.price.reasoning,
                 "cache_write": row.price.cache_write,
                 "cache_write_1h": row.price.cache_write_1h,
+                "engine_hour": row.price.engine_hour,
                 "source": row.source,
             }
             for row in prices.history(candidate)
@@ -68,7 +71,12 @@ def _upstream(member: Member) -> dict[str, Any]:
         "in_flight": in_flight,
         "trouble": member.trouble,
         "endpoints": [
-            {"name": one.name, "is_healthy": one.is_healthy, "in_flight": one.in_flight}
+            {
+                "name": one.name,
+                "is_healthy": one.is_healthy,
+                "in_flight": one.in_flight,
+                "load": None if one.load is None else msgspec.to_builtins(one.load),
+            }
             for one in member.endpoints
         ],
     }

@@ -150,3 +150,26 @@ def test_many_events_may_be_longer_together_than_one_may_be() -> None:
     parser = EventStreamParser(limit=1000)
 
     assert len(parser.feed(b"data: 123\n\n" * 500)) == 500
+
+
+@given(cuts=st.lists(st.integers(0, 80)), end=st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_a_comment_that_was_asked_for_is_kept_however_the_stream_is_cut(cuts: list[int], end: bytes) -> None:
+    lines = [
+        b"data: 1",
+        b"",
+        b": ping",
+        b": seconds 1.5",
+        b"",
+        b":seconds 9",
+        b": seconds 2.5",
+        b"data: 2",
+        b"",
+        b"",
+    ]
+    stream = end.join(lines)
+    places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
+    parser = EventStreamParser(comment_prefix=b" seconds ")
+
+    events = [event for start, stop in pairwise(places) for event in parser.feed(stream[start:stop])]
+
+    assert (events, parser.comment) == ([b"1", b"2"], b"2.5")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstreams.usage import MAX_TOKENS, read_usage
+from gateway.upstreams.usage import MAX_TOKENS, read_engine_us, read_usage
 from gateway.values import Usage
 
 pytestmark = pytest.mark.fault("M22")
@@ -113,3 +113,16 @@ def test_no_token_is_lost_or_invented(
     assert usage.output + usage.reasoning == completion
     assert min(usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning) >= 0
     assert usage.is_suspect == (cached + written > prompt or reasoning > completion)
+
+
+@given(microseconds=st.integers(0, 10**12))
+def test_an_engines_seconds_are_read_to_the_microsecond(microseconds: int) -> None:
+    assert read_engine_us(f"{microseconds / 1_000_000:.6f}") == microseconds
+
+
+@pytest.mark.parametrize(
+    "told", ["", "1", ".5", "1.", "-1.0", "+1.0", "1e3", "1.5e3", "nan", "inf", " 1.0", "1.0\n", "1.0, 2.0", "1.1234567",
+             "1000000000.0", "\u0661.\u0661"],
+)  # fmt: skip
+def test_what_cannot_be_a_workers_seconds_is_none(told: str) -> None:
+    assert read_engine_us(told) is None
