@@ -262,8 +262,10 @@ class Upstream(_Section, frozen=True, kw_only=True):
     every 5 seconds; of IPv4 and IPv6 the kind that the resolver puts first."""
     engine: Literal["", "weighbridge", "vllm", "sglang", "tgi", "llamacpp"] = ""
     """What serves there, if its figures are to be read: queue, places, use of memory for keys and values. Left out for a
-    worker of ours: `weighbridge`; else nothing is read. It says too that the server is your own and bills nobody: a call
-    whose connection breaks before it has answered is made once more, at another server."""
+    worker of ours: `weighbridge`; else nothing is read. With `vllm` it is sent a `cache_salt` that is each tenant's own, so
+    that nobody can find out by the time that it takes what others have asked; `cache_salt` under `unsupported` leaves it out.
+    It says too that the server is your own and bills nobody: a call whose connection breaks before it has answered is made
+    once more, at another server."""
     metrics_url: str = ""
     """Where these figures are, if not at `/metrics` beside the version of `base_url`."""
     affinity: Literal["none", "prefix"] = "none"
