@@ -8,7 +8,6 @@ import hashlib
 import random
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -69,14 +68,12 @@ class TransformersEngine:
         return self._loaded().card
 
     async def start(self) -> None:
-        in_pool = partial(asyncio.get_running_loop().run_in_executor, self._pool)
-        plan = await in_pool(self._plan)
+        size = self._options.tensor_parallel
+        if self._followers is not None:
+            self._place = self._followers.place(0, size)
+            self._followers.start(size, {"model": str(self._model.path), "options": self._options})
         try:
-            if self._followers is not None:
-                size = self._options.tensor_parallel
-                self._followers.start(size, {"model": str(self._model.path), "options": self._options})
-                self._place = self._followers.place(0, size)
-            self._parts = await in_pool(self._load, plan)
+            self._parts = await asyncio.get_running_loop().run_in_executor(self._pool, self._load)
         except BaseException:
             if self._followers is not None:
                 self._followers.kill()
@@ -188,21 +185,18 @@ class TransformersEngine:
 
         return CallReader(family, callable_tools(request), new_id)
 
-    def _plan(self) -> preparation.Plan:
+    def _load(self) -> _Parts:
         loading.go_offline()
-        try:
-            return preparation.plan(self._model.path, self._options)
-        except ImportError as exc:
-            raise _not_installed(exc) from exc
-
-    def _load(self, plan: preparation.Plan) -> _Parts:
         try:
             import llguidance.hf
 
             from workers.engines.transformers_engine.grammar import Grammars
             from workers.engines.transformers_engine.loop import Loop
         except ImportError as exc:
-            raise _not_installed(exc) from exc
+            raise ConfigError(
+                f"the transformers engine is not installed ({exc}); run `pip install weighbridge[worker]`"
+            ) from exc
+        plan = preparation.plan(self._model.path, self._options)
         if self._place is not None:
             check = self._followers.check if self._followers is not None else _nothing
             self._meeting = Meeting(self._place, device=plan.device, check=check)
@@ -256,12 +250,6 @@ class TransformersEngine:
 
 def _nothing() -> None:
     """torchrun looks after the ranks that it has started."""
-
-
-def _not_installed(exc: ImportError) -> ConfigError:
-    return ConfigError(
-        f"the transformers engine is not installed ({exc}); run `pip install weighbridge[worker]`"
-    )
 
 
 def _usage(rows: list[Row], answers: list[Answer], prompts: int) -> TokenUsage:

@@ -45,8 +45,9 @@ def follow(model: Path, options: Options, place: Place) -> int:
     try:
         from workers.engines.transformers_engine.loop import Loop
 
+        # The first rank comes once it has found nothing wrong, so that it alone says what is.
+        meeting = Meeting(place, device=loading.pick_device(options.device))
         plan = preparation.plan(model, options, is_first=False)
-        meeting = Meeting(place, device=plan.device)
         parts = preparation.load(model, plan, meeting)
         loop = Loop(parts.loaded.model, parts.config, parts.lockstep)
         loop.start()
