@@ -40,9 +40,9 @@ Dates are UTC; --to is exclusive. Money is exact to the nano-dollar.
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["worker"]:
-        return _exec_worker(argv[1:])
     try:
+        if argv[:1] == ["worker"]:
+            return _worker(argv[1:])
         return _plan(argv[1:]) if argv[:1] == ["plan"] else _run(argv)
     except ConfigError as exc:
         print(f"weighbridge: {exc}", file=sys.stderr)
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _up(commands)
     _serve(commands)
-    commands.add_parser("worker", help="Run one model behind an OpenAI-compatible endpoint.")
+    commands.add_parser("worker", help="List and change the workers that `up` runs; or run one by itself.")
     _check_config(commands)
     _keys(commands)
     _spend(commands)
@@ -116,6 +116,14 @@ def _serve(commands: "Commands[argparse.ArgumentParser]") -> None:
         return serve.run(args)
 
     parser.set_defaults(run=run)
+
+
+def _worker(argv: Sequence[str]) -> int:
+    if argv[:1] in ([], ["list"], ["reload"], ["-h"], ["--help"]):
+        from gateway.cli import worker
+
+        return worker.main(argv)
+    return _exec_worker(argv)
 
 
 def _exec_worker(argv: Sequence[str]) -> int:
