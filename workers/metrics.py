@@ -133,3 +133,10 @@ class _EngineFigures(Collector):
         if stats.kv_blocks:
             yield GaugeMetricFamily(prefix + "kv_blocks", "Blocks of keys and values.", stats.kv_blocks)
             yield GaugeMetricFamily(prefix + "kv_blocks_used", "Those in use.", stats.kv_blocks_used)
+        if stats.step_tokens:
+            yield GaugeMetricFamily(
+                prefix + "step_tokens", "Tokens that a step may have now.", stats.step_tokens
+            )
+            yield CounterMetricFamily(
+                prefix + "out_of_memory", "Steps for which there was no memory.", stats.out_of_memory
+            )

@@ -63,6 +63,10 @@ class EngineStats(msgspec.Struct, frozen=True):
     kv_blocks: int = 0
     """Of the memory for keys and values; 0 if the engine does not tell."""
     kv_blocks_used: int = 0
+    step_tokens: int = 0
+    """How many a step may have now; 0 if the engine does not tell. Fewer after a step for which there was no memory."""
+    out_of_memory: int = 0
+    """Steps for which there was none."""
 
 
 class Engine(Protocol):

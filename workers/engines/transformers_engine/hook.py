@@ -30,12 +30,15 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]  # the l
         self._lockstep = lockstep
         self._rows: list[Row] = []
         self.generated = 0
+        self.has_picked = False
+        """In this step, which then cannot be computed again."""
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_with_new_token: Sequence[Any]) -> Tensor:
         self._rows = [request.state.logit_processor_kwargs["row"] for request in requests_with_new_token]
+        self.has_picked = False
         return torch.empty(0, dtype=torch.int32)
 
     def __call__(self, scores: Tensor, tensor_arg: Tensor) -> Tensor:  # noqa: ARG002 - the library passes it
@@ -62,8 +65,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]  # the l
         logprobs = torch.log_softmax(logits[reported], dim=-1) if reported else None
         penalise(logits, rows)
         masked(logits, rows, _fail)
-        uniforms = [None if row.sampling.is_greedy else row.randomness.random() for row in rows]
-        tokens, is_sound = draw(logits, [row.sampling for row in rows], uniforms)
+        tokens, is_sound = draw(logits, [row.sampling for row in rows], [row.uniform() for row in rows])
         picked, sound = torch.stack((tokens, is_sound.long())).tolist()
         for place in (place for place, is_so in enumerate(sound) if not is_so):
             logits[place] = 0
@@ -71,6 +73,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]  # the l
         steps = [Step(row.choice, token) for row, token in zip(rows, picked, strict=True)]
         if logprobs is not None:
             _report(steps, reported, logprobs, rows)
+        self.has_picked = True
         return [_taken(row, step) for row, step in zip(rows, steps, strict=True)]
 
 
@@ -98,7 +101,7 @@ def _taken(row: Row, step: Step) -> Step:
             row.grammar.consume(step.token)
         except Exception as exc:  # noqa: BLE001 - one row's grammar must not fail the others
             _fail(row, str(exc))
-    row.counts[step.token] += 1
+    row.take(step.token)
     return step._replace(has_failed=row.has_failed)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+import structlog
+import torch
 from transformers import GenerationConfig, LogitsProcessorList
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.cb_logits_processors import (
@@ -25,7 +27,10 @@ from workers.engines.transformers_engine.hook import Echo, Sampler
 from workers.engines.transformers_engine.lockstep import Lockstep
 from workers.engines.transformers_engine.memory import Budget
 from workers.engines.transformers_engine.row import Row, Step, call_in
+from workers.engines.transformers_engine.steps import StepSize, take_back
 from workers.errors import EngineError
+
+log = structlog.get_logger()
 
 
 def config_of(budget: Budget, *, slots: int, batch: int, shares_prefixes: bool) -> ContinuousBatchingConfig:
@@ -60,6 +65,7 @@ class Loop:
         """Closed while their request was still on its way into the loop."""
         self._questions: queue.SimpleQueue[Future[EngineStats]] = queue.SimpleQueue()
         follows = lockstep is not None and not lockstep.is_first
+        self.step = StepSize(config.max_batch_tokens)
         self._sampler = Echo(lockstep) if follows else Sampler(lockstep)
         self._manager = _Manager(model, config, self)
 
@@ -130,6 +136,10 @@ class Loop:
             if question.set_running_or_notify_cancel():
                 question.set_result(scheduler.figures(self._sampler.generated))
 
+    def can_take_back(self) -> bool:
+        """The step that is under way. Other ranks may have had the memory for it, and would not come with us."""
+        return self.lockstep is None and not self._sampler.has_picked
+
     def release(self, request_id: str, *, has_failed: bool = False) -> None:
         row = self._rows.pop(request_id, None)
         if row is None:
@@ -180,6 +190,33 @@ class _Manager(ContinuousBatchingManager):  # type: ignore[misc]  # the library 
             processor.scheduler = processor.offloading_manager.scheduler = scheduler
         return processor
 
+    def _generation_loop_body(self, batch_processor: Any, bootstrapping: bool) -> bool:
+        try:
+            return bool(super()._generation_loop_body(batch_processor, bootstrapping))
+        except _NoMemoryError:
+            pass
+        # The error is gone, and with it what the step had taken.
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        take_back(batch_processor.inputs_and_outputs.requests_in_batch)
+        return True
+
+    def _generation_step(self) -> None:
+        step = self._our_loop.step
+        try:
+            super()._generation_step()
+        except torch.OutOfMemoryError as exc:
+            batch = self.batch_processor.inputs_and_outputs.requests_in_batch
+            tokens = sum(request.query_length for request in batch)
+            may_be_smaller = step.failed(tokens) and self._our_loop.can_take_back()
+            log.warning(
+                "engine.out_of_memory", tokens=tokens, goes_on_with=step.tokens if may_be_smaller else 0
+            )
+            if may_be_smaller:
+                raise _NoMemoryError from exc
+            raise
+        step.passed()
+
     def _run_generation_loop(self) -> None:
         try:
             super()._run_generation_loop()
@@ -194,6 +231,10 @@ class _Manager(ContinuousBatchingManager):  # type: ignore[misc]  # the library 
         else:
             # It would tell the other ranks by a message while they may wait for another: our end tells them.
             self.background_thread_status.record_fatal_error(error)
+
+
+class _NoMemoryError(Exception):
+    """For a step, which has to be smaller."""
 
 
 class _Awake(threading.Event):
@@ -230,6 +271,7 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no typ
         super().__init__(base.cache, base.safety_margin, base.max_requests_per_batch)
         self._loop = loop
         self._cancelled: list[str] = []
+        self._steps = 0
         self._prompt_tokens = 0
 
     def add_waiting_request(self, state: Any) -> None:
@@ -252,8 +294,16 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no typ
         return states
 
     def schedule_batch(self, token_budget: int, cache_budget: int) -> Any:
-        batch = super().schedule_batch(token_budget, cache_budget)
+        step = self._loop.step
+        if (
+            len(self.active_requests) > step.tokens
+        ):  # not all get a token: first those who were longest without
+            turns = sorted(self.active_requests.items(), key=lambda item: row_of(item[1]).served_at)
+            self.active_requests = dict(turns)
+        batch = super().schedule_batch(min(token_budget, step.tokens), cache_budget)
+        self._steps += 1
         for request in batch[0] or ():
+            row_of(request.state).served_at = self._steps
             if not request.state.generated_tokens:
                 self._prompt_tokens += request.query_length
         if self._loop.lockstep is not None:
@@ -281,4 +331,11 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no typ
             generated_tokens=generated_tokens,
             kv_blocks=blocks,
             kv_blocks_used=blocks - round(self.cache.compute_free_capacity() * blocks),
+            step_tokens=self._loop.step.tokens,
+            out_of_memory=self._loop.step.failures,
         )
+
+
+def row_of(state: Any) -> Row:
+    row: Row = state.logit_processor_kwargs["row"]
+    return row

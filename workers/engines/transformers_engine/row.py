@@ -82,14 +82,27 @@ class Row:
     """Of each token, how often it was picked."""
     cached: int = 0
     """Prompt tokens that were found computed."""
+    served_at: int = 0
+    """The last step that it was part of."""
     has_arrived: bool = False
     has_failed: bool = False
+    _uniform: float | None = None
     released: asyncio.Event = field(default_factory=asyncio.Event)
     """Set in the asker's thread, when the loop has let go of the row and of its memory."""
 
+    def uniform(self) -> float | None:
+        """What its next token is drawn with; the same until it has one, as a step may have to be computed again."""
+        if self._uniform is None and not self.sampling.is_greedy:
+            self._uniform = self.randomness.random()
+        return self._uniform
+
+    def take(self, token: int) -> None:
+        self.counts[token] += 1
+        self._uniform = None
+
     def __getstate__(self) -> dict[str, Any]:
         """What another rank has of it: which row it is. Only the first one picks tokens, and knows who asked."""
-        return {"id": self.id, "counts": Counter(), "cached": 0, "has_arrived": False}
+        return {"id": self.id, "counts": Counter(), "cached": 0, "served_at": 0, "has_arrived": False}
 
     def __deepcopy__(self, memo: object) -> "Row":
         # A request that had to give its memory away is made again from a copy of its arguments; it is the same row.
