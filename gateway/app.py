@@ -56,6 +56,9 @@ from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.failpoints import Failpoints
+from gateway.fleet.desired import DesiredReplicas
+from gateway.fleet.metrics import FleetMetrics
+from gateway.fleet.reader import LoadReader
 from gateway.ids import Ids, RequestIds
 from gateway.learning import Learning
 from gateway.ledger.accounts import Accounts
@@ -148,6 +151,14 @@ class Gateway:
             config.journal_path, clock=clock, log=self.log, segment_bytes=config.journal.segment_bytes
         )
         self.pool = UpstreamPool.build(config, clock, random.SystemRandom().random, self.log)
+        self.loads = LoadReader(
+            config,
+            self.pool.endpoints,
+            clock,
+            random.SystemRandom().random,
+            DesiredReplicas(config, self.metrics, self.log).watch,
+        )
+        self.fleet_metrics = FleetMetrics(self.loads.told)
         self.registry = _registry(config)
         self.catalogue = Catalogue(config, self.prices.current)
         self.limits_client = StoreClient(urls.limits, clock=clock, timeout_s=config.limits.timeout_s)
@@ -255,7 +266,8 @@ class Gateway:
                 *file_handlers(self.files, authenticate, self._config.batches),
                 *batch_handlers(desk),
                 *feedback_handlers(self._feedback(authenticate)),
-                *self._probes(with_metrics=server.public_metrics),
+                *self._probes(),
+                *([metrics_page(self._metrics_page)] if server.public_metrics else []),
                 *description_handlers(
                     Description(
                         (*OPERATIONS, METRICS) if server.public_metrics else OPERATIONS,
@@ -326,7 +338,8 @@ class Gateway:
                         TrafficReader(self.database, self._config, self._clock), self._clock, self.catch_up
                     )
                 ),
-                *self._probes(with_metrics=True),
+                *self._probes(),
+                metrics_page(lambda: self._metrics_page() + self.fleet_metrics.render()),
             ],
             guards=[OperatorGuard(self.accounts.operators)],
             after_request=request_ids(self._ids),
@@ -373,6 +386,7 @@ class Gateway:
                     self._tasks.create_task(self.shipper.run()),
                     self._tasks.create_task(self.sweeper.run()),
                     self._tasks.create_task(self.runner.run()),
+                    self._tasks.create_task(self.loads.run()),
                     self._tasks.create_task(self.pool.run()),
                 ]
                 if self._deep is not None:
@@ -477,6 +491,7 @@ class Gateway:
                 self.registry.named,
                 self.registry.fallback,
                 self.pool.health,
+                self.loads.outlook,
                 cascade.ceiling,
                 metrics,
                 log,
@@ -523,25 +538,21 @@ class Gateway:
         except DatabaseUnavailableError as exc:
             raise KeyStoreUnavailableError(str(exc)) from exc
 
-    def _probes(self, *, with_metrics: bool) -> list[HTTPRouteHandler | ASGIRouteHandler]:
+    def _probes(self) -> list[HTTPRouteHandler]:
         checks: Mapping[str, Check] = {
             "database": lambda: self.database.is_reachable(1.0),
             "limits": self.limiter.is_reachable,
             "upstreams": self._has_healthy_upstream,
         }
-        handlers: list[HTTPRouteHandler | ASGIRouteHandler] = [
-            *probes(checks, is_draining=lambda: self.is_draining)
-        ]
-        if with_metrics:
-            handlers.append(metrics_page(self.metrics, self._refresh_gauges))
-        return handlers
+        return probes(checks, is_draining=lambda: self.is_draining)
 
     async def _has_healthy_upstream(self) -> bool:
         return any(self.pool.health(name)[0] for name in self.pool.names())
 
-    def _refresh_gauges(self) -> None:
+    def _metrics_page(self) -> bytes:
         self.metrics.journal_unshipped = self.journal.unshipped
         self.metrics.log_lines_dropped = self.log_sink.dropped
+        return self.metrics.render()
 
 
 def create_app(

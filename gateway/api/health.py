@@ -8,7 +8,6 @@ from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from gateway.api.operators import OPEN
-from gateway.telemetry.metrics import Metrics
 
 Check = Callable[[], Awaitable[bool]]
 _CHECK_S = 1.0
@@ -39,12 +38,9 @@ def probes(checks: Mapping[str, Check], *, is_draining: Callable[[], bool]) -> l
     return [alive, ready]
 
 
-def metrics_page(metrics: Metrics, refresh: Callable[[], None]) -> HTTPRouteHandler:
+def metrics_page(render: Callable[[], bytes]) -> HTTPRouteHandler:
     @get("/metrics", media_type=MediaType.TEXT, opt=OPEN)
     async def page() -> Response[bytes]:
-        refresh()
-        return Response(
-            metrics.render(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
+        return Response(render(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
     return page

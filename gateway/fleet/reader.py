@@ -1,7 +1,7 @@
 """Asks servers how loaded they are, over and over, for whoever chooses among them. Never in the way of a request."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -103,6 +103,12 @@ class LoadReader:
         queues = [queued for reading in usable if (queued := reading.queued) is not None]
         uses = [use for reading in usable if (use := reading.load.kv_use) is not None]
         return Outlook(min(queues, default=None), min(uses, default=None))
+
+    def told(self) -> Iterator[tuple[str, str, Load]]:
+        """Upstream, server, and the last that it said."""
+        for upstream, readings in self._readings.items():
+            for name, reading in sorted(readings.items()):
+                yield upstream, name, reading.load
 
     def _begin(self, tasks: asyncio.TaskGroup) -> list[EndpointHandle]:
         servers = [server for server in self._servers() if server.upstream in self._engines]

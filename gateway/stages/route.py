@@ -10,6 +10,7 @@ from gateway.errors import (
     QuotaExhaustedError,
     UnavailableError,
 )
+from gateway.fleet.reader import Outlook
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.ticket import Request
@@ -20,6 +21,9 @@ from policies.section import PolicyError
 
 Health = Callable[[str], tuple[bool, int]]
 """Upstream name to (is healthy, requests in flight)."""
+
+OutlookOf = Callable[[str], Outlook]
+"""Upstream name to what the next request would find there."""
 
 CeilingOf = Callable[[Request, Sequence[Terms]], Ceiling]
 
@@ -61,6 +65,7 @@ class Route:
         named: Policy,
         cheapest: Policy,
         health: Health,
+        outlook_of: OutlookOf,
         ceiling_of: CeilingOf,
         metrics: Metrics,
         log: Logger,
@@ -71,6 +76,7 @@ class Route:
         self._named = named
         self._cheapest = cheapest
         self._health = health
+        self._outlook_of = outlook_of
         self._ceiling_of = ceiling_of
         self._metrics = metrics
         self._log = log
@@ -127,6 +133,7 @@ class Route:
     def _candidate(self, term: Terms, score: Score, request: Request) -> Candidate:
         offer = term.offer
         is_healthy, in_flight = self._health(offer.upstream)
+        outlook = self._outlook_of(offer.upstream)
         honoured = offer.honours(request)
         return Candidate(
             id=offer.id,
@@ -141,6 +148,8 @@ class Route:
             p_good=score.p_good[offer.id],
             is_healthy=is_healthy,
             in_flight=in_flight,
+            queued=outlook.queued,
+            kv_use=outlook.kv_use,
         )
 
 

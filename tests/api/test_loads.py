@@ -1,0 +1,214 @@
+"""Queues of the servers behind the gateway: read, told, and what policies make of them."""
+
+import asyncio
+
+import pytest
+
+from tests.fixtures.worker import Worker
+
+UPSTREAMS = """
+upstreams:
+  local:
+    base_url: {local}
+    engine: vllm
+    models:
+      medium: {{size: medium, free: true, p_good: 0.99, context_window: 8192}}
+  spare:
+    base_url: {spare}
+    engine: vllm
+    models:
+      small: {{size: small, free: true, p_good: 0.3, context_window: 8192}}
+  cloud:
+    base_url: {cloud}
+    models:
+      cloud: {{size: cloud, price: {{input: 10, output: 30}}, p_good: 0.99, context_window: 128000}}
+"""
+
+
+async def told(gateway, upstream, queued=None):
+    """Once it is known how many wait there, and so many if a number is given."""
+    loads = gateway.app.loads
+    while (known := loads.outlook(upstream).queued) is None or queued not in (None, known):
+        await loads.read()
+        await asyncio.sleep(0)  # it may be the gateway itself who is asking
+    return known
+
+
+class House:
+    """A gateway before three upstreams: `local` and `spare` tell their queues."""
+
+    def __init__(self, gateway, local, spare, cloud):
+        self.gateway, self.local, self.spare, self.cloud = gateway, local, spare, cloud
+
+    async def queues(self, *, local, spare=0):
+        for name, server, queued in (("local", self.local, local), ("spare", self.spare, spare)):
+            server.tells(f"vllm:num_requests_running 8\nvllm:num_requests_waiting {queued}\n")
+            await told(self.gateway, name, queued)
+
+    async def ask(self, policy, key=None):
+        client = self.gateway.client(key)
+        reply = await client.chat.completions.create(
+            model=policy, messages=[{"role": "user", "content": "Capital of France?"}]
+        )
+        return reply.model
+
+
+@pytest.fixture
+async def house(make_gateway, make_upstream):
+    servers = [await make_upstream(key=None) for _ in range(3)]
+    local, spare, cloud = servers
+    gateway = await make_gateway(UPSTREAMS.format(local=local.url, spare=spare.url, cloud=cloud.url))
+    return House(gateway, *servers)
+
+
+async def test_burst_sends_to_the_cloud_while_the_line_here_is_long_and_comes_back(house):
+    answered = []
+    for queued in (0, 4, 5, 40, 4, 0):
+        await house.queues(local=queued, spare=9)
+        answered.append(await house.ask("auto:burst"))
+
+    assert answered == ["medium", "medium", "cloud", "cloud", "medium", "medium"]
+
+
+async def test_whose_plan_has_no_cloud_waits_here(house):
+    key = await house.gateway.new_key("frugal", "free")
+    await house.queues(local=40, spare=40)
+
+    assert await house.ask("auto:burst", key) == "medium"
+    assert house.cloud.attempts == []
+
+
+async def test_brownout_gives_a_smaller_models_answer_rather_than_a_long_wait_and_never_the_clouds(house):
+    answered = []
+    for local, spare in ((0, 0), (40, 0), (40, 40), (0, 40)):
+        await house.queues(local=local, spare=spare)
+        answered.append(await house.ask("auto:brownout"))
+
+    assert answered == ["medium", "small", "medium", "medium"]
+    assert house.cloud.attempts == []
+
+
+async def test_a_local_model_stands_in_for_a_cloud_that_fails(house):
+    house.cloud.refuses(503)
+    await house.queues(local=40, spare=40)
+
+    assert await house.ask("auto:burst") == "medium"
+
+
+async def test_a_named_model_is_that_model_however_long_the_line(house):
+    await house.queues(local=1000)
+
+    assert await house.ask("medium") == "medium"
+
+
+async def test_the_policy_that_passed_over_says_so_in_the_log(house):
+    await house.queues(local=23, spare=0)
+    await house.ask("auto:burst")
+
+    lines = [line for line in await house.gateway.log_lines() if line["event"] == "request.done"]
+    assert lines[-1]["decision"].endswith("passed over: medium (23 waiting)")
+
+
+async def test_what_is_sent_after_the_reading_makes_the_line_longer_at_once(house):
+    gate = asyncio.Event()
+    house.local.answers("Paris", hold={0: gate})
+    await house.queues(local=2, spare=40)
+
+    async with asyncio.TaskGroup() as tasks:
+        held = []
+        for number in range(3):
+            held.append(tasks.create_task(house.ask("auto:burst")))
+            await house.local.attempt(number)
+        beyond = await house.ask("auto:burst")
+        gate.set()
+
+    assert [task.result() for task in held] == ["medium"] * 3
+    assert beyond == "cloud"
+
+
+async def test_the_admins_metrics_tell_of_each_server_and_the_public_ones_do_not(house):
+    house.local.tells(
+        "vllm:num_requests_running 8\nvllm:num_requests_waiting 3\nvllm:kv_cache_usage_perc 0.5\n"
+    )
+    await told(house.gateway, "local", 3)
+
+    async with house.gateway.admin() as admin, house.gateway.http() as public:
+        page, open_to_all = (await admin.get("/metrics")).text, (await public.get("/metrics")).text
+
+    labels = f'{{endpoint="127.0.0.1:{house.local.port}",upstream="local"}}'
+    assert f"weighbridge_endpoint_running{labels} 8.0" in page
+    assert f"weighbridge_endpoint_queued{labels} 3.0" in page
+    assert f"weighbridge_endpoint_kv_use{labels} 0.5" in page
+    assert f"weighbridge_endpoint_slots{labels}" not in page
+    assert "weighbridge_in_flight" in page
+    assert "weighbridge_in_flight" in open_to_all
+    assert "weighbridge_endpoint" not in open_to_all
+
+
+async def test_admins_see_what_each_server_says_of_itself(house):
+    await house.queues(local=3)
+
+    async with house.gateway.admin() as admin:
+        upstreams = (await admin.get("/admin/upstreams")).json()
+
+    loads = {one["name"]: one["endpoints"][0]["load"] for one in upstreams}
+    assert loads["local"]["queued"] == 3
+    assert loads["local"]["running"] == 8
+    assert loads["local"]["slots"] is None
+    assert loads["cloud"] is None
+
+
+@pytest.mark.parametrize("trouble", ["silent", "endless", "noise"])
+async def test_a_page_that_goes_wrong_disturbs_no_request_and_is_unknown(house, trouble):
+    async def page():
+        if trouble == "silent":
+            await asyncio.Event().wait()
+        return b"\0\xff" * 2_000_000 if trouble == "endless" else b"vllm:num_requests_waiting NaN\n\xff\xfe"
+
+    house.local.metrics = page
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(house.gateway.app.loads.read())
+        answered = await house.ask("auto:burst")
+        reading.cancel() if trouble == "silent" else await reading
+
+    assert answered == "medium"
+    assert house.gateway.app.loads.outlook("local").queued is None
+
+
+async def test_the_key_of_the_upstream_opens_its_metrics_too(make_gateway, make_upstream, tmp_path):
+    server = await make_upstream(key="sk-of-the-server")
+    server.tells("sglang:num_queue_reqs 7\n")
+    key_file = tmp_path / "key"
+    key_file.write_text("sk-of-the-server")
+    gateway = await make_gateway(f"""
+upstreams:
+  local:
+    base_url: {server.url}
+    engine: sglang
+    api_key_file: {key_file}
+    models: {{medium: {{size: medium, free: true}}}}
+""")
+
+    assert await told(gateway, "local") == 7
+
+
+@pytest.mark.model
+async def test_a_real_workers_page_is_read(make_gateway, worker: Worker, tmp_path):
+    key_file = tmp_path / "key"
+    key_file.write_text(worker.key)
+    gateway = await make_gateway(f"""
+upstreams:
+  big:
+    base_url: {worker.url}
+    is_worker: true
+    api_key_file: {key_file}
+    models: {{medium: {{size: medium, free: true, context_window: 1024}}}}
+""")
+
+    assert await told(gateway, "big") == 0
+
+    ((upstream, _, load),) = gateway.app.loads.told()
+    assert (upstream, load.running) == ("big", 0)
+    assert load.slots >= 1
+    assert load.generated_tokens is not None
+    assert load.prompt_tokens is not None
