@@ -79,6 +79,9 @@ MakeFleet = Callable[..., Fleet]
 
 @pytest.fixture
 async def make_fleet(tmp_path: Path) -> AsyncIterator[MakeFleet]:
+    key_file = tmp_path / "secrets" / "worker-big.key"
+    key_file.parent.mkdir()
+    key_file.write_text("sk-big\n")
     async with AsyncExitStack() as stack:
 
         def make(names: Names | None = None, *, key_file: str = "", **settings: Any) -> Fleet:
@@ -182,12 +185,10 @@ async def test_a_workers_processes_are_those_of_its_roster(
 
 
 async def test_a_worker_is_called_with_its_own_key(
-    make_upstream: MakeUpstream, make_fleet: MakeFleet, tmp_path: Path
+    make_upstream: MakeUpstream, make_fleet: MakeFleet
 ) -> None:
     server = await make_upstream(key="sk-big")
-    key_file = tmp_path / "big.key"
-    key_file.write_text("sk-big\n")
-    fleet = make_fleet(worker="big", key_file=str(key_file))
+    fleet = make_fleet(worker="big")
     fleet.lists(server)
     await fleet.pool.look()
 
