@@ -148,7 +148,7 @@ class Asking:
             reservation=ticket.reservation,
             upstream=attempt.candidate.upstream,
             form=attempt.form,
-            body=_salted(body, ticket) if attempt.terms.offer.salts_prompts else body,
+            body=_for_engine(body, ticket, attempt.terms.offer),
             headers=_headers(ticket, attempt.terms.offer, deadline - self._clock.monotonic()),
             deadline=deadline,
             aside=attempt.aside,
@@ -288,19 +288,25 @@ def _headers(ticket: Ticket, offer: Offer, left_s: float) -> dict[str, str]:
     headers = one_more(ticket.hops)
     if offer.is_worker:
         assert ticket.caller  # noqa: S101 - made by an earlier stage
-        urgency = 0 if ticket.is_background else ticket.caller.tier.priority_class
-        headers[_PRIORITY_HEADER] = str(urgency)
+        headers[_PRIORITY_HEADER] = str(_urgency(ticket))
         headers[_TIME_LEFT_HEADER] = str(max(0, int(min(left_s, offer.total_timeout_s) * 1000)))
         headers[_SALT_HEADER] = ticket.caller.salt[:_SALT_CHARS]
     return headers
 
 
-def _salted(body: dict[str, Any], ticket: Ticket) -> dict[str, Any]:
-    """vLLM reuses prompts among requests with the same salt alone. A caller may divide his own further."""
+def _urgency(ticket: Ticket) -> int:
     assert ticket.caller  # noqa: S101 - made by an earlier stage
-    own = body.get(CACHE_SALT)
-    salt = ticket.caller.salt
-    return {**body, CACHE_SALT: f"{salt}.{own}" if isinstance(own, str) else salt}
+    return 0 if ticket.is_background else ticket.caller.tier.priority_class
+
+
+def _for_engine(body: dict[str, Any], ticket: Ticket, offer: Offer) -> dict[str, Any]:
+    """With what vLLM is told besides. It reuses prompts among requests with the same salt alone, and takes those with the
+    lowest `priority` first. A caller may divide his own prompts further, and has no say in who goes first."""
+    if offer.salts_prompts:
+        assert ticket.caller  # noqa: S101 - made by an earlier stage
+        own, salt = body.get(CACHE_SALT), ticket.caller.salt
+        body = {**body, CACHE_SALT: f"{salt}.{own}" if isinstance(own, str) else salt}
+    return {**body, "priority": -_urgency(ticket)} if offer.sends_priority else body
 
 
 def upstream_body(request: Request, terms: Terms, form: Endpoint) -> dict[str, Any]:

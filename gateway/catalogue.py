@@ -65,6 +65,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     is_worker: bool = False
     salts_prompts: bool = False
     """Its server is told by `cache_salt` whose prompts it may reuse."""
+    sends_priority: bool = False
+    """Its server is told by `priority` who goes first."""
     tokens_per_s: int | None = None
     """What a worker's engine makes for all requests together."""
     batch_price_factor: Fraction
@@ -278,6 +280,7 @@ def _offer(upstream_name: str, upstream: Upstream, model_name: str, model: Model
         is_cached=upstream.is_cached,
         total_timeout_s=upstream.total_timeout_s,
         is_worker=upstream.is_ours,
+        sends_priority=upstream.sends_priority,
         salts_prompts=upstream.engine == "vllm" and model.kind == "chat" and CACHE_SALT not in refused,
         tokens_per_s=model.tokens_per_s,
         batch_price_factor=Fraction(model.batch_price_factor),

@@ -268,6 +268,9 @@ class Upstream(_Section, frozen=True, kw_only=True):
     once more, at another server."""
     metrics_url: str = ""
     """Where these figures are, if not at `/metrics` beside the version of `base_url`."""
+    sends_priority: bool = False
+    """Of vLLM with `--scheduling-policy priority`: tell each request's class in its `priority`, so that higher classes go
+    first there. vLLM without that option refuses such requests."""
     affinity: Literal["none", "prefix"] = "none"
     """`prefix`: requests of a tenant that begin alike go to the same server while it has room, for its prefix cache."""
     autoscale: Autoscale | None = None
@@ -642,6 +645,7 @@ def _check(config: Config, source: str) -> None:
     for name, upstream in config.upstreams.items():
         at = f"{source}: upstreams.{name}"
         _check_servers(at, upstream)
+        _check_engine(at, upstream)
         if upstream.worker:
             _check_worker_of(at, upstream, config)
         if not upstream.models:
@@ -737,6 +741,21 @@ def _check_servers(at: str, upstream: Upstream) -> None:
         raise ConfigError(f"{field}: names a server twice")
     if upstream.resolves and (not upstream.base_url or unix_path(upstream.base_url) is not None):
         raise ConfigError(f"{at}.resolves: needs a `base_url` with a host name to look up")
+
+
+def _check_engine(at: str, upstream: Upstream) -> None:
+    if upstream.sends_priority and (upstream.engine != "vllm" or upstream.dialect != "openai"):
+        raise ConfigError(f"{at}.sends_priority: only for `engine: vllm`; workers of ours are told anyway")
+    if not upstream.metrics_url:
+        return
+    if not _HTTP_URL.fullmatch(upstream.metrics_url.partition("?")[0]):
+        raise ConfigError(f"{at}.metrics_url: expected http(s)://host/path without credentials")
+    if not upstream.engine and not upstream.is_ours:
+        raise ConfigError(f"{at}.metrics_url: say in `engine` whose figures are there")
+    if not upstream.base_url:
+        raise ConfigError(
+            f"{at}.metrics_url: is one page; with several servers each tells at its own /metrics"
+        )
 
 
 def _check_worker_of(at: str, upstream: Upstream, config: Config) -> None:

@@ -98,3 +98,48 @@ async def test_what_a_caller_says_of_his_own_class_goes_nowhere(
 def test_a_worker_speaks_openais_dialect() -> None:
     with pytest.raises(ConfigError, match=r"upstreams\.claude\.is_worker"):
         parse(CONFIG.format(url="http://127.0.0.1:1/v1").replace("dialect:", "is_worker: true\n    dialect:"))
+
+
+VLLM = """
+upstreams:
+  big:
+    base_url: {url}
+    engine: vllm
+    sends_priority: {sends}
+    models: {{small: {{size: small, price: {{input: 1, output: 2}}, abilities: [completions]}}}}
+"""
+
+
+@pytest.mark.parametrize(("tier", "told"), [("free", -1), ("paid", -2), ("vip", -3)])
+async def test_vllm_is_told_the_class_as_its_priority_where_lower_goes_first(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream, tier: str, told: int
+) -> None:
+    gateway = await make_gateway(VLLM.format(url=upstream.url, sends="true"))
+
+    async with gateway.http(await gateway.new_key("other", tier)) as http:
+        chat = {"model": "small", "messages": MESSAGES, "priority": -1000}
+        assert (await http.post("/v1/chat/completions", json=chat)).status_code == 200
+        legacy = {"model": "small", "prompt": "Hello"}
+        assert (await http.post("/v1/completions", json=legacy)).status_code == 200
+
+    assert [attempt.body["priority"] for attempt in upstream.attempts] == [told, told]
+    assert all(HEADER not in attempt.headers for attempt in upstream.attempts)
+
+
+async def test_vllm_is_not_told_unless_the_file_says_that_it_wants_to_know(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await make_gateway(VLLM.format(url=upstream.url, sends="false"))
+
+    async with gateway.http() as http:
+        await http.post("/v1/chat/completions", json={"model": "small", "messages": MESSAGES})
+
+    assert "priority" not in upstream.attempts[0].body
+
+
+@pytest.mark.parametrize("kind", ["engine: sglang", "is_worker: true", "engine: vllm, dialect: anthropic"])
+def test_only_vllms_own_api_takes_a_priority(kind: str) -> None:
+    text = f"upstreams: {{a: {{base_url: 'http://127.0.0.1:1/v1', {kind}, sends_priority: true, models: {{m: {{size: small, free: true}}}}}}}}"
+
+    with pytest.raises(ConfigError, match=r"upstreams\.a\.sends_priority: only for `engine: vllm`"):
+        parse(text)
