@@ -30,7 +30,7 @@ def embeddings_of(
 ) -> Embeddings:
     """`line` is how long requests may wait, and how many. Raises ConfigError."""
     for name in ("attention", "kv_gib", "reuse_prompts", "tensor_parallel"):
-        if getattr(args, name, None) not in (None, False, "auto"):
+        if getattr(args, name, None) not in (None, False, "auto", "never"):
             raise ConfigError(f"--{name.replace('_', '-')} is not for encoders")
     options = Options(**{name: getattr(args, name) for name in Options.__struct_fields__})
     encoder, figures = EncoderEngine(model, options), Figures()
