@@ -148,7 +148,7 @@ class Fleet:
         self._is_rolling = bool(self._outdated)
         self._before = before if self._is_rolling else None
         if self._is_rolling:
-            self._say(f"{self._who} is changed, replica by replica, to {settings.model}")
+            self._say(f"{self._who} is changed, replica by replica; its model is {settings.model}")
         elif self._wanted != wanted:
             self._say(f"{self._who}: {_replicas(self._wanted)} instead of {wanted}")
         return True
@@ -235,7 +235,7 @@ class Fleet:
             self._is_rolling = False
             self.failure = f"{self._who} cannot be changed back: {why}"
         else:
-            self.failure = f"{self._who} stays with {before.settings.model}: {why}"
+            self.failure = f"{self._who} stays as it was, with {before.settings.model}: {why}"
             self._adopt(before)
             self._is_rolling = bool(self._outdated)
         self._say(f"{self.failure}; see {replica.process.log}")
@@ -280,7 +280,7 @@ class Fleet:
         if not outdated:
             self._is_rolling = False
             if self._before is not None:
-                self._say(f"{self._who}: {_replicas(self._wanted)} of {self._goal.settings.model}")
+                self._say(f"{self._who} is changed: {_replicas(self._wanted)} of {self._goal.settings.model}")
             self._before = None
             return
         leaving = min(outdated, key=lambda each: each.is_ready)

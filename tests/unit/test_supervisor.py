@@ -1,9 +1,7 @@
 """How a model worker is watched and started again: over a process that does as it is told, and a clock that is moved."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -18,15 +16,9 @@ from gateway.cli.supervisor import (
     told,
 )
 from gateway.clock import ManualClock
+from tests.fixtures.replicas import at_once
 
 TICK_S = 0.5
-T = TypeVar("T")
-
-
-def at_once(question: Callable[[], T]) -> "Future[T]":
-    answer: Future[T] = Future()
-    answer.set_result(question())
-    return answer
 
 
 class ScriptedWorker:
@@ -223,6 +215,56 @@ def test_what_it_says_has_to_be_changed_is_passed_on(watched: Watched) -> None:
     watched.passes(1)
 
     assert "ended with exit code 2: --model m.gguf: there is no such file; starting" in watched.said[0]
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ("dies", "ended with exit code 1"),
+        ("cannot be started", "cannot be started: Cannot allocate memory"),
+        ("hangs", "was not ready within 600 s"),
+    ],
+)
+def test_one_that_never_was_well_is_left_to_who_started_it(what: str, why: str) -> None:
+    watched = Watched()
+    watched.worker.is_well = False
+    watched.worker.dies_at_once = what == "dies"
+    watched.worker.refusals = [OSError(12, "Cannot allocate memory")] if what == "cannot be started" else []
+
+    watched.supervisor.start()
+    watched.passes(START_S + EVERY_S)
+
+    assert watched.supervisor.failure == why
+    assert watched.said == []
+    assert len(watched.times("start")) == 2
+
+
+def test_one_that_misses_a_look_stays_ready(watched: Watched) -> None:
+    watched.worker.is_well = False
+
+    watched.passes(2 * EVERY_S)
+
+    assert watched.supervisor.state == "ready"
+
+
+def test_one_that_says_it_is_unready_is_not_ready(watched: Watched) -> None:
+    watched.worker.is_well, watched.worker.otherwise = False, "unready"
+
+    watched.passes(2 * EVERY_S)
+
+    assert watched.supervisor.state == "unwell"
+
+
+def test_a_pause_is_told_apart_from_a_start(watched: Watched) -> None:
+    watched.worker.exit_code = 1
+    watched.passes(TICK_S)
+    assert watched.supervisor.state == "waiting"
+
+    watched.worker.is_well = False
+    watched.passes(2)
+
+    assert watched.supervisor.state == "starting"
+    assert watched.supervisor.restarts == 1
 
 
 def test_an_exit_by_a_signal_is_named() -> None:
