@@ -136,6 +136,7 @@ class Fleet:
         """Begins to make all replicas as the settings say. False if they are so already."""
         goal = _Goal(settings, self._launcher.recipe(settings))
         if goal == self._goal:
+            self.failure = "" if self.is_complete else self.failure
             return False
         before = self._before or self._goal
         self.failure = ""
