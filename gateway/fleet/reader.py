@@ -33,6 +33,8 @@ class Reading(NamedTuple):
     at_s: float
     in_flight: int
     """For this gateway, at that moment."""
+    places: float | None
+    """As it tells; if it does not, as many as were running when some had to wait."""
 
     @property
     def queued(self) -> float | None:
@@ -41,10 +43,11 @@ class Reading(NamedTuple):
         load, sent = self.load, self.server.in_flight - self.in_flight
         if load.queued is None:
             return None
-        if load.queued or load.slots is None or load.running is None:
-            # Where some wait, no place is free. Who tells no places is taken to have one as long as none waits.
-            return max(0.0, load.queued + sent) if load.queued else 0.0
-        return max(0.0, sent - (load.slots - load.running))
+        if load.queued:  # where some wait, no place is free
+            return max(0.0, load.queued + sent)
+        if self.places is None or load.running is None:
+            return 0.0
+        return max(0.0, sent - max(0.0, self.places - load.running))
 
 
 Watcher = Callable[[float, Mapping[str, Mapping[str, Load | None]]], None]
@@ -128,9 +131,9 @@ class LoadReader:
             self._asking.discard(_key(server))
         load = parse(self._engines[upstream], page or b"")
         if load != Load():
-            self._readings[upstream][endpoint.name] = Reading(
-                server, load, self._clock.monotonic(), server.in_flight
-            )
+            readings, now = self._readings[upstream], self._clock.monotonic()
+            places = _places(load, readings.get(endpoint.name))
+            readings[endpoint.name] = Reading(server, load, now, server.in_flight, places)
             server.tell(load)
 
     def _conclude(self, servers: Sequence[EndpointHandle]) -> None:
@@ -163,6 +166,13 @@ class LoadReader:
 
 def _key(server: EndpointHandle) -> tuple[str, str]:
     return server.upstream, server.endpoint.name
+
+
+def _places(load: Load, before: Reading | None) -> float | None:
+    if load.slots is not None:
+        return load.slots
+    known = before.places if before is not None else None
+    return load.running if load.queued else known
 
 
 def engine_of(upstream: Upstream) -> EngineKind | None:

@@ -1,80 +1,14 @@
 """How servers' loads are read, when they count as unknown, and what a policy is told of them."""
 
 import asyncio
-from dataclasses import dataclass, field
 
 import pytest
 
 from gateway.clock import ManualClock
 from gateway.config import parse
-from gateway.fleet.contract import Endpoint, Load
+from gateway.fleet.contract import Load
 from gateway.fleet.reader import AT_ONCE, STALE_S, LoadReader, Outlook, metrics_url
-
-CONFIG = parse("""
-upstreams:
-  big:
-    base_url: http://127.0.0.1:8000/v1
-    engine: vllm
-    models: {medium: {size: medium, free: true}}
-  ours:
-    base_url: http://127.0.0.1:8103/v1
-    is_worker: true
-    models: {small: {size: small, free: true}}
-  moved:
-    base_url: http://127.0.0.1:8200/v1
-    engine: tgi
-    metrics_url: http://127.0.0.1:9100/tgi
-    models: {small: {size: small, free: true}}
-  cloud:
-    base_url: http://127.0.0.1:9/v1
-    models: {cloud: {size: cloud, free: true}}
-""")
-
-
-@dataclass
-class Server:
-    """A server behind a handle, without a network."""
-
-    upstream: str = "big"
-    name: str = "one"
-    url: str = "http://127.0.0.1:8000/v1"
-    answer: str | None = "vllm:num_requests_waiting 3\n"
-    gate: asyncio.Event | None = None
-    in_flight: int = 0
-    is_healthy: bool = True
-    load: Load | None = None
-    asked: list[str] = field(default_factory=list)
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint(name=self.name, url=self.url)
-
-    def tell(self, load: Load | None) -> None:
-        self.load = load
-
-    async def page(self, url: str, *, timeout_s: float, max_bytes: int) -> bytes | None:
-        self.asked.append(url)
-        if self.gate is not None:
-            await self.gate.wait()
-        return None if self.answer is None else self.answer.encode()
-
-
-class Fleet:
-    def __init__(self, *servers: Server) -> None:
-        self.servers = list(servers)
-        self.clock = ManualClock()
-        self.news: list[tuple[float, dict]] = []
-        self.reader = LoadReader(
-            CONFIG,
-            lambda: self.servers,
-            self.clock,
-            lambda: 0.5,
-            lambda now_s, told: self.news.append((now_s, told)),
-        )
-
-    async def read(self, after_s: float = 2.0) -> None:
-        self.clock.advance(after_s)
-        await self.reader.read()
+from tests.fixtures.fleet import Fleet, Server
 
 
 async def test_each_server_is_asked_at_its_own_page_by_its_own_engine():
@@ -186,6 +120,19 @@ async def test_a_server_that_tells_its_places_has_a_line_once_they_are_taken(sen
     server.in_flight += sent
 
     assert fleet.reader.outlook("ours").queued == queued
+
+
+@pytest.mark.parametrize(("sent", "queued"), [(2, 0), (5, 2)])
+async def test_where_some_once_had_to_wait_its_places_are_known(sent, queued):
+    server = Server(answer="vllm:num_requests_running 8\nvllm:num_requests_waiting 1\n")
+    fleet = Fleet(server)
+    await fleet.read()
+    server.answer = "vllm:num_requests_running 5\nvllm:num_requests_waiting 0\n"
+    await fleet.read()
+
+    server.in_flight += sent
+
+    assert fleet.reader.outlook("big").queued == queued
 
 
 async def test_a_slow_server_holds_up_none_of_the_others_and_is_not_asked_twice():
