@@ -150,7 +150,7 @@ class Gateway:
         self.journal = FileJournal(
             config.journal_path, clock=clock, log=self.log, segment_bytes=config.journal.segment_bytes
         )
-        self.pool = UpstreamPool.build(config, clock, random.SystemRandom().random, self.log)
+        self.pool = UpstreamPool.build(config, clock, random.SystemRandom().random, self.log, self.metrics)
         self.loads = LoadReader(
             config,
             self.pool.endpoints,

@@ -110,6 +110,11 @@ class Metrics(Collector):
             "Attempts sent to upstreams, by how they ended",
             ["upstream", "outcome"],
         )
+        self._endpoints = _Counter(
+            "weighbridge_endpoint_failures",
+            "Calls that one of an upstream's several servers did not answer, by why; another may have",
+            ["upstream", "reason"],
+        )
         self._steps = _Counter(
             "weighbridge_cascade_steps",
             "Answers in cascades, by what was made of them: accepted, deferred to the next model, sampled, the last, or "
@@ -156,6 +161,9 @@ class Metrics(Collector):
     def attempted(self, upstream: str, outcome: str) -> None:
         self._attempts.add((upstream, outcome))
 
+    def endpoint_failed(self, upstream: str, reason: str) -> None:
+        self._endpoints.add((upstream, reason))
+
     def cascaded(self, model: str, verdict: str) -> None:
         self._steps.add((model, verdict))
 
@@ -179,6 +187,7 @@ class Metrics(Collector):
             self._cost,
             self._refusals,
             self._attempts,
+            self._endpoints,
             self._steps,
             self._lines,
             self._degraded,

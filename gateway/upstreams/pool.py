@@ -17,6 +17,7 @@ from gateway.errors import ConfigError
 from gateway.fleet.contract import Endpoint
 from gateway.fleet.roster import roster_path
 from gateway.telemetry.logs import Logger
+from gateway.telemetry.metrics import Metrics
 from gateway.upstreams.affinity import beginning
 from gateway.upstreams.anthropic.upstream import AnthropicUpstream
 from gateway.upstreams.breaker import Breaker
@@ -34,10 +35,11 @@ _BEHIND_A_SOCKET = "http://worker/v1"
 
 
 class UpstreamPool:
-    def __init__(self, members: dict[str, Member], clock: Clock, log: Logger) -> None:
+    def __init__(self, members: dict[str, Member], clock: Clock, log: Logger, metrics: Metrics) -> None:
         self._members = members
         self._clock = clock
         self._log = log
+        self._metrics = metrics
 
     @classmethod
     def build(
@@ -46,6 +48,7 @@ class UpstreamPool:
         clock: Clock,
         random: Callable[[], float],
         log: Logger,
+        metrics: Metrics,
         *,
         look_up: LookUp = look_up,
     ) -> "UpstreamPool":
@@ -60,7 +63,7 @@ class UpstreamPool:
                 _endpoints(settings),
                 _source(settings, config, look_up),
             )
-        return cls(members, clock, log)
+        return cls(members, clock, log, metrics)
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._members)
@@ -84,7 +87,7 @@ class UpstreamPool:
         """
         member = self._members[name]
         key = beginning(tenant, body) if member.has_affinity and body is not None else None
-        return PooledAttempt(member, key, self._clock, self._log)
+        return PooledAttempt(self, member, key)
 
     async def look(self) -> None:
         """For the lists of servers that stand elsewhere, once: so that the first request finds them."""
@@ -124,6 +127,24 @@ class UpstreamPool:
         for member in self._members.values():
             await member.close()
 
+    def now(self) -> float:
+        return self._clock.monotonic()
+
+    def tell(
+        self, call: UpstreamCall, left: PooledEndpoint, error: UpstreamError, following: str | None
+    ) -> None:
+        """That one of several servers failed, whatever comes of the attempt."""
+        self._metrics.endpoint_failed(left.upstream, error.kind)
+        self._log.warning(
+            "upstream.endpoint_failed",
+            request_id=call.reservation.request_id,
+            upstream=left.upstream,
+            endpoint=left.name,
+            kind=error.kind,
+            status=error.status,
+            following=following,
+        )
+
 
 class PooledAttempt:
     """A class, because a generator costs twice as much and every attempt has one."""
@@ -131,20 +152,18 @@ class PooledAttempt:
     __slots__ = (
         "_began",
         "_busy",
-        "_clock",
         "_key",
-        "_log",
         "_may_have_charged",
         "_member",
+        "_pool",
         "_tried",
         "endpoint",
     )
 
-    def __init__(self, member: Member, key: bytes | None, clock: Clock, log: Logger) -> None:
+    def __init__(self, pool: UpstreamPool, member: Member, key: bytes | None) -> None:
+        self._pool = pool
         self._member = member
         self._key = key
-        self._clock = clock
-        self._log = log
         self._began = 0.0
         self._tried: tuple[PooledEndpoint, ...] = ()
         self.endpoint: PooledEndpoint | None = None
@@ -156,7 +175,7 @@ class PooledAttempt:
         self.endpoint = self._member.choose((), self._key)
         if self.endpoint is None:
             raise UpstreamError("busy", f"Upstream {self._member.name}: {self._member.trouble}.")
-        self._began = self._clock.monotonic()
+        self._began = self._pool.now()
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
@@ -199,11 +218,11 @@ class PooledAttempt:
         assert left  # noqa: S101 - inside the block there is one
         self._tried += (left,)
         deadline = min(call.deadline, self._began + self._member.settings.total_timeout_s)
-        is_possible = self._may_be_repeated(error) and self._clock.monotonic() < deadline
+        is_possible = self._may_be_repeated(error) and self._pool.now() < deadline
         left.record(error)
         self.endpoint = self._member.choose(self._tried, self._key) if is_possible else None
         if len(self._member.endpoints) > 1:
-            self._told(call, left, error)
+            self._pool.tell(call, left, error, self.endpoint.name if self.endpoint else None)
         self._may_have_charged |= error.may_have_charged
         if error.kind == "busy":
             self._busy = error
@@ -223,17 +242,6 @@ class PooledAttempt:
             return False
         has_failed = error.kind == "refused" and (error.status is None or error.status >= 500)
         return has_failed or error.kind == "interrupted"
-
-    def _told(self, call: UpstreamCall, left: PooledEndpoint, error: UpstreamError) -> None:
-        self._log.warning(
-            "upstream.endpoint_failed",
-            request_id=call.reservation.request_id,
-            upstream=self._member.name,
-            endpoint=left.name,
-            kind=error.kind,
-            status=error.status,
-            following=self.endpoint.name if self.endpoint else None,
-        )
 
 
 def _maker(

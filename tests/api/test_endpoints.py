@@ -40,9 +40,10 @@ class Fleet:
         asked = {"model": model, "messages": MESSAGES, "stream": is_stream, **body}
         return await self.http.post("/v1/chat/completions", json=asked)
 
-    async def attempts_counted(self) -> list[str]:
+    async def counted(self, name: str) -> list[str]:
         page = (await self.http.get("/metrics")).text
-        return [line for line in page.splitlines() if line.startswith("weighbridge_upstream_attempts_total")]
+        start = f"{name}_total"
+        return [line.removeprefix(start) for line in page.splitlines() if line.startswith(start)]
 
 
 MakeFleet = Callable[..., Awaitable[Fleet]]
@@ -80,9 +81,8 @@ async def test_another_server_is_tried_before_a_dearer_model(make_fleet: MakeFle
     entries = await fleet.gateway.entries()
     assert [(entry.upstream, entry.attempt, entry.outcome) for entry in entries] == [("local", 1, "ok")] * 4
     assert sum(entry.cost for entry in entries) == 4 * (5 * 1_000 + 7 * 2_000)
-    assert await fleet.attempts_counted() == [
-        'weighbridge_upstream_attempts_total{outcome="ok",upstream="local"} 4.0'
-    ]
+    assert await fleet.counted("weighbridge_upstream_attempts") == ['{outcome="ok",upstream="local"} 4.0']
+    assert await fleet.counted("weighbridge_endpoint_failures") == ['{reason="busy",upstream="local"} 2.0']
 
 
 @pytest.mark.fault("S3")

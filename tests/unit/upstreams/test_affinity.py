@@ -9,6 +9,7 @@ import pytest
 from gateway.clock import ManualClock
 from gateway.config import Config, Model, Upstream
 from gateway.fleet.contract import Load
+from gateway.telemetry.metrics import Metrics
 from gateway.upstreams.affinity import beginning
 from gateway.upstreams.pool import UpstreamPool
 from tests.fixtures.ledger import Log
@@ -17,7 +18,9 @@ from tests.fixtures.ledger import Log
 def pool_of(count: int, affinity: str = "prefix", *, first: int = 1) -> UpstreamPool:
     urls = tuple(f"http://127.0.0.1:{number}/v1" for number in range(first, first + count))
     settings = Upstream(base_urls=urls, affinity=affinity, models={"m": Model(size="small", free=True)})  # type: ignore[arg-type]  # one of two words
-    return UpstreamPool.build(Config(upstreams={"up": settings}), ManualClock(), lambda: 0.5, Log().logger)
+    return UpstreamPool.build(
+        Config(upstreams={"up": settings}), ManualClock(), lambda: 0.5, Log().logger, Metrics()
+    )
 
 
 def chat(system: str | list[dict[str, Any]], *turns: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from gateway.config import Upstream as UpstreamConfig
 from gateway.errors import ConfigError
 from gateway.fleet.contract import Endpoint, Roster
 from gateway.fleet.roster import roster_path, write
+from gateway.telemetry.metrics import Metrics
 from gateway.upstreams.contract import UpstreamError
 from gateway.upstreams.discovery import look_up
 from gateway.upstreams.pool import UpstreamPool
@@ -51,7 +52,9 @@ class Fleet:
             data_dir=str(folder),
         )
         self.log = Log()
-        self.pool = UpstreamPool.build(config, SystemClock(), lambda: 0.5, self.log.logger, look_up=names)
+        self.pool = UpstreamPool.build(
+            config, SystemClock(), lambda: 0.5, self.log.logger, Metrics(), look_up=names
+        )
 
     @property
     def names(self) -> list[str]:

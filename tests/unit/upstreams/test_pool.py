@@ -13,6 +13,7 @@ from gateway.clock import Clock, ManualClock, SystemClock
 from gateway.config import Config, Model
 from gateway.config import Upstream as UpstreamConfig
 from gateway.errors import ConfigError
+from gateway.telemetry.metrics import Metrics
 from gateway.upstreams.contract import UpstreamError
 from gateway.upstreams.pool import UpstreamPool
 from tests.fixtures.ledger import Log
@@ -28,7 +29,7 @@ def configured(base_url: str = "http://127.0.0.1:9/v1", **settings: Any) -> Conf
 
 
 def build(config: Config, clock: Clock | None = None) -> UpstreamPool:
-    return UpstreamPool.build(config, clock or ManualClock(), lambda: 0.5, Log().logger)
+    return UpstreamPool.build(config, clock or ManualClock(), lambda: 0.5, Log().logger, Metrics())
 
 
 def fail(pool: UpstreamPool, error: UpstreamError = SERVER_FAILED, *, times: int = 1) -> None:

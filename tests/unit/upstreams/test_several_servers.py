@@ -13,6 +13,7 @@ from gateway.clock import Clock, ManualClock, SystemClock
 from gateway.config import Config, Model
 from gateway.config import Upstream as UpstreamConfig
 from gateway.fleet.contract import Load
+from gateway.telemetry.metrics import Metrics
 from gateway.upstreams.contract import UpstreamError
 from gateway.upstreams.pool import UpstreamPool
 from tests.fixtures.ledger import Log
@@ -78,7 +79,7 @@ async def make_servers(make_upstream: MakeUpstream) -> AsyncIterator[MakeServers
         models = {"m": Model(size="small", free=True)}
         config = Config(upstreams={"up": UpstreamConfig(base_urls=urls, models=models, **settings)})
         log = Log()
-        pools.append(UpstreamPool.build(config, clock or SystemClock(), lambda: 0.5, log.logger))
+        pools.append(UpstreamPool.build(config, clock or SystemClock(), lambda: 0.5, log.logger, Metrics()))
         return Servers(upstreams, pools[-1], log)
 
     yield make
@@ -429,4 +430,6 @@ async def test_a_page_comes_by_the_servers_own_way(
 
 
 def build(settings: UpstreamConfig) -> UpstreamPool:
-    return UpstreamPool.build(Config(upstreams={"up": settings}), SystemClock(), lambda: 0.5, Log().logger)
+    return UpstreamPool.build(
+        Config(upstreams={"up": settings}), SystemClock(), lambda: 0.5, Log().logger, Metrics()
+    )
