@@ -102,6 +102,9 @@ class MockUpstream:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/bill", timeout=5) as reply:
             return {model: Billed(**counts) for model, counts in json.load(reply)["models"].items()}
 
+    def kill(self) -> None:
+        self._process.kill()
+
     def __enter__(self) -> Self:
         return self
 

@@ -36,16 +36,22 @@ SETTLE_TIMEOUT_S = 60.0
 
 
 def start(
-    upstream: MockUpstream, folder: Path, *, name: str = "weighbridge", checkout: Path | None = None
+    upstream: MockUpstream,
+    folder: Path,
+    *,
+    name: str = "weighbridge",
+    checkout: Path | None = None,
+    second: MockUpstream | None = None,
 ) -> Target:
     """Everything on: keys, every limit and budget set (far above what the load needs), cache, journal, ledger.
 
-    From another checkout, on the same interpreter and packages, if one is given.
+    From another checkout, on the same interpreter and packages, if one is given. With a `second`, both are servers of
+    one upstream that is our own.
     """
     port, admin_port = free_port(), free_port()
     folder.mkdir(exist_ok=True)
     config = folder / "config.yaml"
-    config.write_text(json.dumps(_config(upstream, port, admin_port, folder)))  # JSON is YAML
+    config.write_text(json.dumps(_config(upstream, second, port, admin_port, folder)))  # JSON is YAML
     key = _make_key(
         config,
         checkout,
@@ -70,7 +76,12 @@ def start(
     return Target(name, port, key=key, process=process, books=ledger)
 
 
-def _config(upstream: MockUpstream, port: int, admin_port: int, folder: Path) -> dict[str, object]:
+def _config(
+    upstream: MockUpstream, second: MockUpstream | None, port: int, admin_port: int, folder: Path
+) -> dict[str, object]:
+    where: dict[str, object] = {"base_url": upstream.base_url}
+    if second is not None:
+        where = {"base_urls": [upstream.base_url, second.base_url], "is_worker": True}
     models = {
         size: {"size": size, "price": {"input": price[0], "output": price[1]}, "context_window": 32_768}
         for size, price in PRICES.items()
@@ -78,7 +89,7 @@ def _config(upstream: MockUpstream, port: int, admin_port: int, folder: Path) ->
     return {
         "data_dir": str(folder / "data"),
         "server": {"port": port, "admin_port": admin_port},
-        "upstreams": {"mock": {"base_url": upstream.base_url, "models": models}},
+        "upstreams": {"mock": {**where, "models": models}},
         "tiers": {
             "bench": {
                 "priority": 20,
