@@ -195,8 +195,8 @@ class PriceConfig(_Section, frozen=True, kw_only=True):
     """Likewise, where it is stored for an hour. Default: as cache_write."""
     engine_hour: Usd = Decimal(0)
     """Of a worker of ours: what an hour of its engine costs, beside the tokens (`input: 0, output: 0` for the time alone).
-    Each answer pays for its share of the engine's time. A sound figure: the rent of all GPUs that the worker has, by the
-    share of the day in which it is busy."""
+    Each answer pays for its share of the engine's time. A sound figure: the rent of all GPUs that the worker has, divided
+    by the share of the day in which it works."""
     source: str = "config"
 
 
