@@ -1,5 +1,8 @@
 """What the configuration may say of where an upstream's servers are."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from gateway.config import parse
@@ -67,3 +70,10 @@ def test_a_model_that_the_worker_does_not_serve_is_refused() -> None:
 def test_a_worker_by_its_name_is_one_of_ours() -> None:
     assert parse(CONFIG.format(keys="worker: big")).upstreams["up"].is_ours
     assert not parse(CONFIG.format(keys="base_url: 'http://a/v1'")).upstreams["up"].is_ours
+
+
+def test_the_example_in_the_documentation_is_accepted() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/endpoints.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+
+    assert set(parse(example).upstreams) == {"socket", "pair", "pods", "local"}
