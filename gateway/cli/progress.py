@@ -1,6 +1,7 @@
 """What a person sees while things start: on standard error, so that standard output holds the result alone."""
 
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from gateway.clock import Clock
@@ -20,5 +21,7 @@ class Progress:
         self.say(f"{at:%Y-%m-%dT%H:%M:%SZ}  {what}")
 
     def say(self, *lines: str) -> None:
-        for line in lines:
-            print(f"weighbridge: {line}", file=sys.stderr, flush=True)
+        # A terminal that is gone is no reason to stop what goes on.
+        with suppress(OSError):
+            for line in lines:
+                print(f"weighbridge: {line}", file=sys.stderr, flush=True)

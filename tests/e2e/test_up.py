@@ -7,19 +7,14 @@ import select
 import signal
 import socket
 import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from gateway.config import environment
+from tests.fixtures.up_process import LIMIT_S, free_port, left_behind, running
 
-LIMIT_S = 60
 NO_WORKERS = """
 data_dir: {folder}
 server: {{port: {port}, admin_port: {admin_port}}}
@@ -40,95 +35,6 @@ workers:
 """
 
 
-class Up:
-    """One run, with nothing of the machine's settings and a home of its own."""
-
-    def __init__(self, home: Path, *options: str) -> None:
-        self._lines: list[str] = []
-        self._heard = threading.Condition()
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "gateway.cli", "up", *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=home,
-            env={"PATH": environment()["PATH"], "HOME": str(home)},
-        )
-        self._listener = threading.Thread(target=self._listen)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            with self._heard:
-                self._lines.append(line.rstrip("\n"))
-                self._heard.notify_all()
-
-    @property
-    def said(self) -> list[str]:
-        """All of it, once it has ended."""
-        if self.process.poll() is not None:
-            self._listener.join(LIMIT_S)
-        with self._heard:
-            return list(self._lines)
-
-    def says(self, text: str) -> str:
-        """The line, as soon as it is there."""
-        with self._heard:
-            assert self._heard.wait_for(lambda: any(text in line for line in self._lines), LIMIT_S), (
-                self._lines
-            )
-            return next(line for line in self._lines if text in line)
-
-    def facts(self) -> dict[str, Any]:
-        """What `--json` prints when all is up."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, self.said
-        facts: dict[str, Any] = json.loads(line)
-        return facts
-
-    def text(self) -> str:
-        assert self.process.stdout is not None
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line)
-            if "Ctrl-C" in line:
-                break
-        return "".join(lines)
-
-    def children(self) -> dict[int, str]:
-        pid = self.process.pid
-        pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return {int(pid): command_of(int(pid)) for pid in pids}
-
-    def worker(self) -> int:
-        return next(pid for pid, command in self.children().items() if " workers " in command)
-
-    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(LIMIT_S)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        self._listener.join(LIMIT_S)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-
-
-@contextmanager
-def running(home: Path, *options: str) -> Iterator[Up]:
-    up = Up(home, *options)
-    try:
-        yield up
-    finally:
-        up.close()
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Stores and a gateway, without a model."""
@@ -140,29 +46,6 @@ def config(tmp_path: Path) -> Path:
 def add_worker(config: Path, model: str, more: str = "threads: 1") -> None:
     text = OWN_WORKER.format(port=free_port(), folder=config.parent, model=model, more=more)
     config.write_text(config.read_text() + text.lstrip("\n"))
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def command_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-
-
-def left_behind(folder: Path) -> list[str]:
-    """The commands of processes that name the folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(folder) in command:
-            found.append(command)
-    return found
 
 
 def wait_for_ends(pids: list[int]) -> None:
