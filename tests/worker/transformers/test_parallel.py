@@ -57,7 +57,7 @@ def alone(even_folder: Path) -> Iterator[Asker]:
 
 
 def followers_of(worker: Worker) -> list[psutil.Process]:
-    return psutil.Process(worker.process.pid).children()
+    return list(psutil.Process(worker.process.pid).children())
 
 
 def client(worker: Worker) -> httpx.AsyncClient:
