@@ -12,6 +12,8 @@ import yaml
 from gateway.config import parse
 from gateway.telemetry.metrics import Metrics
 from gateway.values import Usage
+from workers.metrics import Metrics as WorkerMetrics
+from workers.slots import Slots
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -29,6 +31,12 @@ def gateway_metrics() -> set[str]:
     metrics.attempted("u", "ok")
     metrics.degraded("p")
     return set(re.findall(r"^(\w+)", metrics.render().decode(), re.MULTILINE))
+
+
+def worker_metrics() -> set[str]:
+    metrics = WorkerMetrics(Slots(1, max_waiting=1, max_wait_s=1, age_s=1, now_s=lambda: 0.0))
+    metrics.waited(0, "refused", 0.1)
+    return set(re.findall(r"^(\w+)", metrics.render(None).decode(), re.MULTILINE))
 
 
 def expressions() -> list[str]:
@@ -92,5 +100,5 @@ def test_nothing_is_published_beyond_the_host() -> None:
 def test_figures_that_are_shown_or_watched_exist(expression: str) -> None:
     used = set(re.findall(r"\bweighbridge_\w+", expression))
 
-    assert used <= gateway_metrics()
+    assert used <= gateway_metrics() | worker_metrics()
     assert used or "up{" in expression
