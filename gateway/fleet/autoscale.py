@@ -16,6 +16,8 @@ from gateway.fleet.demand import Demand
 _GROWTH, _STEP = 2, 4
 """A queue says that there are too few, and not by how many: at most so many times those that are ready, or so many more,
 are asked for before some of the new ones have shown what they can do."""
+_FEWER = 0.1
+"""The fuller a server is, the slower it answers: nine tenths of the servers may need all of their places for it."""
 _UNTOLD = "no server tells its load"
 _ROUNDING = 1e-9
 """Three servers at three quarters are three servers, whatever the last bit says."""
@@ -39,6 +41,7 @@ class Autoscaler:
         """When, and how many servers this moment alone asked for. The first may be older than `down_after_s`: what was
         asked then stood until the second."""
         self._desired: int | None = None
+        self._next_stop_s = -math.inf
 
     @property
     def desired(self) -> int | None:
@@ -65,7 +68,7 @@ class Autoscaler:
         usual = self._mean(now_s - settings.average_s) / settings.target
         need = max(usual, self._mean(now_s - settings.burst_s))
         self._ask(now_s, self._asked_by(need, current, ready=len(loads)))
-        self._desired = max(asked for _, asked in self._asked)
+        self._desired = self._stepped(now_s, current, max(asked for _, asked in self._asked))
         return Desired(self._desired, self._reason(need, current))
 
     def _asked_by(self, need: float, current: int, *, ready: int) -> int:
@@ -74,6 +77,15 @@ class Autoscaler:
             return self._within(min(whole, current))
         most = max(ready * _GROWTH, ready + _STEP, current)
         return self._within(min(whole, most))
+
+    def _stepped(self, now_s: float, current: int, asked: int) -> int:
+        """Down by a tenth, or by one, and then what that made of the others has to be seen first."""
+        if asked >= current:
+            return asked
+        if now_s < self._next_stop_s:
+            return current
+        self._next_stop_s = now_s + self._settings.average_s
+        return max(asked, current - max(1, int(current * _FEWER)))
 
     def _within(self, servers: int) -> int:
         return min(max(servers, self._settings.min), self._settings.max)
@@ -94,7 +106,7 @@ class Autoscaler:
         if desired < current:
             return f"need of at most {desired} servers for {self._settings.down_after_s:.0f} s"
         if asked < current:
-            return f"need of {need:.2f} servers, not yet for {self._settings.down_after_s:.0f} s"
+            return f"need of {need:.2f} servers: fewer, one after the other, after {self._settings.down_after_s:.0f} s"
         if need > current == self._settings.max:
             return f"need of {need:.2f} servers, which is more than may be"
         return f"need of {need:.2f} servers"

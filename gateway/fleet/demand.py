@@ -8,6 +8,7 @@ from gateway.config import Autoscale
 from gateway.fleet.contract import Load
 
 _SHORTEST_S = 0.1
+_LEARNING = 0.05
 _MOST = 1e6
 """Servers' worth of work. More is a mistake, and as good as endless."""
 
@@ -42,12 +43,14 @@ class _Speeds:
 
 
 class Demand:
-    """Keeps what has to be remembered between two readings: the counts of tokens, and the best speed seen."""
+    """Keeps what has to be remembered between two readings: the counts of tokens, and what a full server can do."""
 
     def __init__(self, settings: Autoscale) -> None:
         self._settings = settings
         self._speeds: dict[str, _Speeds] = {}
-        self._best: float | None = None
+        self._full_speed: float | None = None
+        """Tokens per second of a server in which requests wait. A server that works on many requests is not much
+        faster than one that works on half as many: by its places it seems to have more to spare than it has."""
 
     def of(self, now_s: float, loads: Mapping[str, Load | None]) -> float | None:
         """1.0 is the work that fills one server; what waits counts as if it ran. None if no server tells anything.
@@ -72,8 +75,7 @@ class Demand:
         speeds.add(now_s, _figure(load.generated_tokens), is_queued=queued > 0)
         speed, places = speeds.now, self._places(load)
         taken = self._taken(running, places, _figure(load.kv_use), speed)
-        if speed is not None and speeds.is_at_its_limit:
-            self._best = max(self._best or 0.0, speed)
+        self._learn(speeds)
         beside = max(running or 0.0, 1.0)
         if taken is None:
             return min(1.0 + queued / beside, _MOST) if queued else None
@@ -87,11 +89,21 @@ class Demand:
         shares = [] if kv_use is None else [min(kv_use, 1.0)]
         if places and running is not None:
             shares.append(running / places)
-        if each and speed is not None:
+        if speed is not None and each:
             shares.append(speed / each)
-        if not shares and self._best and speed is not None:
-            shares.append(min(speed / self._best, 1.0))
+        elif speed is not None and self._full_speed:
+            shares.append(min(speed / self._full_speed, 1.0))
         return min(max(shares), _MOST) if shares else None
+
+    def _learn(self, speeds: _Speeds) -> None:
+        speed, full = speeds.now, self._full_speed
+        if speed is None:
+            return
+        if speeds.is_at_its_limit:
+            # Another mix of requests has another full speed, a lower one too.
+            self._full_speed = speed if full is None else full + _LEARNING * (speed - full)
+        elif full is not None:
+            self._full_speed = max(full, speed)
 
     def _places(self, load: Load) -> float | None:
         slots = _figure(load.slots)
