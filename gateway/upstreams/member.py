@@ -64,8 +64,8 @@ class Member:
             endpoints = [one for one in endpoints if one not in tried and one.is_healthy]
             if len(endpoints) > 1:
                 endpoints = [_remembering(endpoints, key) if key else self._idlest(endpoints)]
-        elif tried:
-            return None
+        elif tried:  # another may have taken its place meanwhile
+            endpoints = [one for one in endpoints if one not in tried]
         return endpoints[0] if endpoints and endpoints[0].permit() else None
 
     def _idlest(self, endpoints: Sequence[PooledEndpoint]) -> PooledEndpoint:

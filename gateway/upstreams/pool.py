@@ -227,9 +227,8 @@ class PooledAttempt:
         if error.kind == "busy":
             self._busy = error
         if self.endpoint is None:
-            final = (
-                self._busy or error
-            )  # one that is busy will be there again: it says more than one that is away
+            # A server that is busy will be there again: that says more than that another one is away.
+            final = self._busy if self._busy and error.kind in ("connect", "interrupted") else error
             final.may_have_charged = self._may_have_charged
             raise final
         return msgspec.structs.replace(call, deadline=deadline)

@@ -85,6 +85,7 @@ class Transport:
         self._urls: dict[str, URL] = {}
         self._session: aiohttp.ClientSession | None = None
         self._pages: aiohttp.ClientSession | None = None
+        self._is_closed = False
         # All that an upstream ever sees of us: nothing of the caller's is forwarded.
         self._headers = {
             "accept": "application/json, text/event-stream",
@@ -158,6 +159,8 @@ class Transport:
 
     async def page(self, url: str, *, timeout_s: float, max_bytes: int) -> bytes | None:
         """As `EndpointHandle.page`."""
+        if self._is_closed:
+            return None
         headers = {"user-agent": self._headers["user-agent"], "accept-encoding": "identity"}
         if URL(url).origin() == self._origin:
             headers = {**self._headers, "accept": "*/*"}
@@ -189,6 +192,7 @@ class Transport:
             if session is not None:
                 await session.close()
         self._session = self._pages = None
+        self._is_closed = True
 
     def failure(
         self,

@@ -19,7 +19,7 @@ from gateway.upstreams.contract import UpstreamError
 from gateway.upstreams.discovery import look_up
 from gateway.upstreams.pool import UpstreamPool
 from tests.fixtures.ledger import Log
-from tests.fixtures.scripted_upstream import ScriptedUpstream
+from tests.fixtures.scripted_upstream import Attempt, ScriptedUpstream, Wire
 from tests.fixtures.upstream_calls import a_call
 
 MakeUpstream = Callable[..., Awaitable[ScriptedUpstream]]
@@ -277,3 +277,22 @@ async def test_a_server_that_takes_the_place_of_another_starts_with_a_clean_slat
 
     assert not was_healthy
     assert await fleet.ask() == "Paris"
+
+
+async def test_a_call_that_finds_its_server_replaced_goes_to_the_new_one(
+    make_upstream: MakeUpstream, make_fleet: MakeFleet
+) -> None:
+    old, new = await make_upstream(), await make_upstream()
+    fleet = make_fleet(worker="big")
+    fleet.lists(old)
+    await fleet.pool.look()
+
+    async def is_replaced(_attempt: Attempt, wire: Wire) -> None:
+        fleet.lists(new)
+        await fleet.pool.look()
+        wire.reset()
+
+    old.does(is_replaced)
+
+    assert await fleet.ask() == "Paris"
+    assert (len(old.attempts), len(new.attempts)) == (1, 1)

@@ -212,6 +212,19 @@ async def test_that_one_is_busy_says_more_than_that_another_is_away(make_servers
 
 
 @pytest.mark.fault("S3")
+async def test_what_blames_the_request_is_told_even_if_another_server_was_busy(
+    make_servers: MakeServers,
+) -> None:
+    servers = await make_servers(2)
+    servers.upstreams[0].refuses(503)
+    servers.upstreams[1].refuses(400, message="too long")
+
+    errors = [await servers.failure(servers.ask()) for _ in range(2)]
+
+    assert [error.status for error in errors] == [400, 400]
+
+
+@pytest.mark.fault("S3")
 async def test_the_log_tells_which_server_failed(make_servers: MakeServers) -> None:
     servers = await make_servers(2)
     servers.upstreams[0].refuses(503)
@@ -423,9 +436,30 @@ async def test_a_page_comes_by_the_servers_own_way(
     missing = await endpoint.page(url, timeout_s=5, max_bytes=1000)
     await upstream.stop()
     gone = await endpoint.page(url, timeout_s=5, max_bytes=1000)
+    await pool.close()
+    late = await endpoint.page(url, timeout_s=5, max_bytes=1000)
 
     assert page == b'{"object":"list","data":[]}'
-    assert (cut, missing, gone) == (None, None, None)
+    assert (cut, missing, gone, late) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_the_key_goes_to_its_own_server_alone(
+    make_upstream: MakeUpstream, tmp_path: Path, is_own: bool
+) -> None:
+    own, other = await make_upstream(key="sk-own"), await make_upstream(key="sk-own")
+    for server in (own, other):
+        server.tells("a page")
+    key_file = tmp_path / "key"
+    key_file.write_text("sk-own")
+    models = {"m": Model(size="small", free=True)}
+    pool = build(UpstreamConfig(base_url=own.url, api_key_file=str(key_file), models=models))
+    [endpoint] = pool.endpoints()
+    url = (own if is_own else other).url.removesuffix("/v1") + "/metrics"
+
+    page = await endpoint.page(url, timeout_s=5, max_bytes=1000)
+
+    assert page == (b"a page" if is_own else None)
     await pool.close()
 
 
