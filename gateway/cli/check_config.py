@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.app import create_app
 from gateway.cli.demo import make_worker_keys
+from gateway.cli.footprint import footprint
 from gateway.cli.places import config_path
 from gateway.cli.stores import configured_stores
 from gateway.config import load
@@ -28,6 +29,9 @@ def run(args: argparse.Namespace) -> int:
             print(msgspec.json.encode({"ok": False, "file": str(path), "error": str(exc)}).decode())
             return 2
         raise
+    footprints = {
+        name: found for name, worker in config.workers.items() if (found := footprint(worker)) is not None
+    }
     if args.json:
         result = {
             "ok": True,
@@ -35,8 +39,11 @@ def run(args: argparse.Namespace) -> int:
             "models": names,
             "policies": policies,
             "tiers": list(config.tiers),
+            "workers": footprints,
         }
         print(msgspec.json.encode(result).decode())
     else:
         print(f"{path}: good. Models: {', '.join(names)}. Policies: {', '.join(policies)}.", file=sys.stdout)
+        for name, found in footprints.items():
+            print(f"worker `{name}`: {found}")
     return 0
