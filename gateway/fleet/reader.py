@@ -102,10 +102,15 @@ class LoadReader:
         readings = self._readings.get(upstream)
         if not readings:
             return _UNKNOWN
-        usable = [reading for reading in readings.values() if reading.server.is_healthy]
-        queues = [queued for reading in usable if (queued := reading.queued) is not None]
-        uses = [use for reading in usable if (use := reading.load.kv_use) is not None]
-        return Outlook(min(queues, default=None), min(uses, default=None))
+        least = room = None
+        for reading in readings.values():
+            if reading.server.is_healthy:
+                queued, kv_use = reading.queued, reading.load.kv_use
+                if queued is not None and (least is None or queued < least):
+                    least = queued
+                if kv_use is not None and (room is None or kv_use < room):
+                    room = kv_use
+        return Outlook(least, room)
 
     def told(self) -> Iterator[tuple[str, str, Load]]:
         """Upstream, server, and the last that it said."""

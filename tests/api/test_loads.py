@@ -142,7 +142,7 @@ async def test_the_admins_metrics_tell_of_each_server_and_the_public_ones_do_not
     assert f"weighbridge_endpoint_slots{labels}" not in page
     assert "weighbridge_in_flight" in page
     assert "weighbridge_in_flight" in open_to_all
-    assert "weighbridge_endpoint" not in open_to_all
+    assert f"127.0.0.1:{house.local.port}" not in open_to_all
 
 
 async def test_admins_see_what_each_server_says_of_itself(house):
@@ -190,6 +190,25 @@ upstreams:
 """)
 
     assert await told(gateway, "local") == 7
+
+
+async def test_of_several_servers_each_is_read_by_its_own_way(make_gateway, make_upstream, tmp_path):
+    behind_a_socket = await make_upstream(socket_path=str(tmp_path / "one.sock"))
+    behind_a_port = await make_upstream()
+    behind_a_socket.tells("tgi_queue_size 7\n")
+    behind_a_port.tells("tgi_queue_size 3\n")
+    gateway = await make_gateway(f"""
+upstreams:
+  local:
+    base_urls: ["{behind_a_socket.url}", "{behind_a_port.url}"]
+    engine: tgi
+    models: {{medium: {{size: medium, free: true}}}}
+""")
+
+    assert await told(gateway, "local", 3) == 3
+
+    loads = {server: load.queued for _, server, load in gateway.app.loads.told()}
+    assert loads == {"one.sock": 7, f"127.0.0.1:{behind_a_port.port}": 3}
 
 
 @pytest.mark.model
