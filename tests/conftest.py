@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fixtures.obliging_upstream",
     "tests.fixtures.worker",
     "tests.fixtures.tiny_model",
+    "tests.fixtures.tiny_encoder",
     "tests.fixtures.smollm2",
     "tests.fixtures.metadata_service",
     "tests.fixtures.gateway",

@@ -113,7 +113,10 @@ class EncoderEngine:
         passes = passes_of([len(tokens) for tokens in texts])
         vectors = [self._pass([texts[index] for index in indexes]) for indexes in passes]
         order = [index for indexes in passes for index in indexes]
-        return order, torch.cat(vectors).float().cpu().numpy()
+        found = torch.cat(vectors).float()
+        if self._parts().is_normalised:  # again: lengths of 16-bit vectors are off by a thousandth
+            found = torch.nn.functional.normalize(found, dim=-1)
+        return order, found.cpu().numpy()
 
     def _pass(self, texts: Sequence[Tokens]) -> Any:
         import torch
