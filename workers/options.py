@@ -124,7 +124,11 @@ def _add_transformers(parser: argparse.ArgumentParser) -> None:
         help="of the weights (auto: bf16 on a GPU, fp32 on a CPU)",
     )
     group.add_argument(
-        "--device", type=_device, default="auto", help="cpu, cuda or cuda:N (auto: a GPU if there is one)"
+        "--device",
+        type=_device,
+        default="auto",
+        help="cpu, cuda, cuda:N, or split: layers on all GPUs, one after another, which is slow (auto: a GPU if there "
+        "is one)",
     )
     group.add_argument(
         "--attention",
@@ -229,8 +233,8 @@ def _gib(text: str) -> float:
 
 
 def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError("is cpu, cuda or cuda:N")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|split", text):
+        raise argparse.ArgumentTypeError("is cpu, cuda, cuda:N or split")
     return text
 
 

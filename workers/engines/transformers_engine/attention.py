@@ -35,6 +35,17 @@ class _Group(NamedTuple):
     mask: torch.Tensor | None
 
 
+class _Step:
+    """What a step's layers need. Accelerate looks into lists, not in here, so it is not moved from GPU to GPU."""
+
+    def __init__(
+        self, groups: list[_Group], read_index: list[torch.Tensor], write_index: list[torch.Tensor]
+    ) -> None:
+        self.groups = groups
+        self.read_index = read_index
+        self.write_index = write_index
+
+
 def register() -> None:
     """Before a model is loaded that is to use it."""
     AttentionInterface.register(BY_SEQUENCE, attend)
@@ -46,11 +57,13 @@ def install(model: Any) -> None:
     share = config.num_attention_heads // (
         getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     )
+    is_split = len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1
 
     def prepare(
         _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        (read,) = kwargs["read_index"]
+        kwargs = dict(kwargs)
+        (read,) = kwargs.pop("read_index")
         groups, read = _plan(
             kwargs["cu_seq_lens_q"].tolist(),
             kwargs["cu_seq_lens_k"].tolist(),
@@ -58,7 +71,11 @@ def install(model: Any) -> None:
             share=share,
             dtype=kwargs["cache"].dtype,
         )
-        return args, kwargs | {"groups": groups, "read_index": [read]}
+        kwargs["step"] = _Step(groups, [read], kwargs.pop("write_index"))
+        if is_split and "logits_to_keep" in kwargs:
+            # It picks among what the last GPU has, and may come from there or from the CPU.
+            kwargs["logits_to_keep"] = kwargs["logits_to_keep"].cpu()
+        return args, kwargs
 
     model.register_forward_pre_hook(prepare, with_kwargs=True)
 
@@ -72,23 +89,25 @@ def attend(
     scaling: float | None = None,
     *,
     cache: Any,
-    groups: list[_Group],
-    read_index: list[torch.Tensor],
-    write_index: list[torch.Tensor],
+    step: _Step,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Query, key and value are (1, heads, tokens of the step, size); the result is (1, tokens, heads, size)."""
+    """Query, key and value are (1, heads, tokens of the step, size); the result is (1, tokens, heads, size).
+
+    All is computed where the cache is: what a layer elsewhere sends there is that of the step's tokens only."""
+    home, here = query.device, step.read_index[0].device
+    query, key, value = query.to(here), key.to(here), value.to(here)
     keys, values = cache.update(
         key_states=key,
         value_states=value,
         layer_idx=module.layer_idx,
-        read_index=read_index,
-        write_index=write_index,
+        read_index=step.read_index,
+        write_index=step.write_index,
     )
     heads, tokens, size = query.shape[1:]
     shared = keys.shape[1]
     result = query.new_empty(tokens, heads, size)
-    for group in groups:
+    for group in step.groups:
         # The heads that share keys become more queries of one head: no key is ever repeated for them.
         ours = query[0, :, group.queries].view(shared, heads // shared, group.size, -1, size)
         found = scaled_dot_product_attention(
@@ -100,7 +119,7 @@ def attend(
         )
         found = found.view(group.size, shared, heads // shared, -1, size)
         result[group.queries] = found.permute(0, 3, 1, 2, 4).reshape(-1, heads, size)
-    return result.unsqueeze(0), None
+    return result.unsqueeze(0).to(home), None
 
 
 def _plan(

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from workers.errors import ConfigError
 
 GIB = 2**30
 BY_SEQUENCE = "paged|sdpa_by_sequence"
+SPLIT = "split"
+"""The device that is all GPUs, one after another."""
 
 
 class Precision(NamedTuple):
@@ -90,9 +93,9 @@ def pick_device(asked: str) -> str:
 
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked.startswith("cuda") and not torch.cuda.is_available():
+    if asked != "cpu" and not torch.cuda.is_available():
         raise ConfigError(f"--device {asked}: there is no GPU that torch can use")
-    return asked
+    return "cuda" if asked == SPLIT else asked
 
 
 def pick_precision(asked: str, device: str) -> str:
@@ -148,14 +151,18 @@ def free_bytes(device: str) -> int:
     return int(torch.cuda.mem_get_info(torch.device(device))[0])
 
 
-def load(folder: Path, *, precision: str, device: str, attention: str, spread: Any = None) -> Loaded:
-    """`spread` is transformers' DistributedConfig: this process then holds its share. Raises ConfigError."""
+def load(
+    folder: Path, *, precision: str, device: str, attention: str, placement: Mapping[str, Any] | None = None
+) -> Loaded:
+    """`placement`: what transformers is told of several GPUs. Raises ConfigError."""
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = _model(transformers, folder, precision, device, attention, spread)
+        model = _model(
+            transformers, folder, precision, device, attention, placement or {"device_map": device}
+        )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as exc:
         raise ConfigError(f"--model {folder}: transformers cannot load it: {_line(exc)}") from exc
     if not tokenizer.is_fast:
@@ -167,14 +174,20 @@ def load(folder: Path, *, precision: str, device: str, attention: str, spread: A
     return Loaded(model, tokenizer, precision, dtype, parameters, _end_tokens(model, tokenizer))
 
 
-def _model(transformers: Any, folder: Path, precision: str, device: str, attention: str, spread: Any) -> Any:
+def _model(
+    transformers: Any,
+    folder: Path,
+    precision: str,
+    device: str,
+    attention: str,
+    placement: Mapping[str, Any],
+) -> Any:
     import torch
 
     from workers.engines.transformers_engine import attention as by_sequence
 
     by_sequence.register()
-    options: dict[str, Any] = {"dtype": getattr(torch, computes_in(precision, device))}
-    options |= {"device_map": device} if spread is None else {"distributed_config": spread}
+    options: dict[str, Any] = {"dtype": getattr(torch, computes_in(precision, device)), **placement}
     # torch itself has int8 for a CPU, four times as fast there as bitsandbytes.
     is_dynamic = precision == "int8" and device == "cpu"
     if precision == "int8" and not is_dynamic:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from workers.engines.transformers_engine import loading, memory, parallel
+from workers.engines.transformers_engine import loading, memory, parallel, splitting
 from workers.engines.transformers_engine.ranks import Meeting
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class Plan(NamedTuple):
     precision: str
     attention: str
     budget: memory.Budget
-    spread: Any
-    """transformers' DistributedConfig, or None on one GPU."""
+    placement: dict[str, Any] | None
+    """What transformers is told of several GPUs. None on one."""
 
 
 class Parts(NamedTuple):
@@ -59,32 +59,46 @@ def plan(folder: Path, options: Options, *, is_first: bool = True) -> Plan:
     device = loading.pick_device(options.device)
     precision = loading.pick_precision(options.precision, device)
     shape = loading.read_shape(folder)
-    spread = None
+    is_split = options.device == loading.SPLIT
+    wanted = "sequence" if is_split and options.attention == "auto" else options.attention
+    attention = loading.pick_attention(wanted, device, slides=shape.slides)
+    if is_split:
+        splitting.check(attention, tensor_parallel=count, gpus=torch.cuda.device_count())
+    placement: dict[str, Any] | None = None
     if count > 1:
         parallel.check(count, shape, precision=precision, device=device)
-        spread = parallel.distributed_config(folder, count)
-    attention = loading.pick_attention(options.attention, device, slides=shape.slides)
+        placement = {"distributed_config": parallel.distributed_config(folder, count)}
+    bytes_per_value = 4 if loading.computes_in(precision, device) == "float32" else 2
     budget = memory.plan(
         parallel.share_of(shape, count),
         slots=options.slots,
         context=options.context,
         kv_gib=options.kv_gib,
         is_flash="flash" in attention,
-        bytes_per_value=4 if loading.computes_in(precision, device) == "float32" else 2,
+        bytes_per_value=bytes_per_value,
     )
-    if is_first:
-        parameters = loading.count_parameters(folder)
-        if count > 1:
-            memory.check_fits(
-                parallel.parameters_each(parameters, count, shape),
-                precision,
-                budget,
-                parallel.free_bytes_each(count, device),
-                f"each of {count} x {device}",
-            )
-        else:
-            memory.check_fits(parameters, precision, budget, loading.free_bytes(device), device)
-    return Plan(options, device, precision, attention, budget, spread)
+    if is_split:
+        free = splitting.free_bytes()
+        room = splitting.room(free, budget, shape, bytes_per_value=bytes_per_value)
+        placement = {"device_map": "auto", "max_memory": room}
+        memory.check_fits(
+            loading.count_parameters(folder), precision, budget, sum(free), f"{len(free)} GPUs together"
+        )
+    elif is_first:
+        _check_fits(folder, shape, precision, budget, device, count)
+    return Plan(options, device, precision, attention, budget, placement)
+
+
+def _check_fits(
+    folder: Path, shape: loading.Shape, precision: str, budget: memory.Budget, device: str, count: int
+) -> None:
+    parameters = loading.count_parameters(folder)
+    if count == 1:
+        memory.check_fits(parameters, precision, budget, loading.free_bytes(device), device)
+        return
+    each = parallel.parameters_each(parameters, count, shape)
+    free = parallel.free_bytes_each(count, device)
+    memory.check_fits(each, precision, budget, free, f"each of {count} x {device}")
 
 
 def load(folder: Path, plan: Plan, meeting: Meeting | None) -> Parts:
@@ -94,8 +108,14 @@ def load(folder: Path, plan: Plan, meeting: Meeting | None) -> Parts:
 
     options = plan.options
     loaded = loading.load(
-        folder, precision=plan.precision, device=plan.device, attention=plan.attention, spread=plan.spread
+        folder,
+        precision=plan.precision,
+        device=plan.device,
+        attention=plan.attention,
+        placement=plan.placement,
     )
+    if options.device == loading.SPLIT:
+        splitting.check_placed(loaded.model)
     config = config_of(
         plan.budget,
         slots=options.slots,
