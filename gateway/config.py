@@ -25,7 +25,7 @@ Gpu = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9/:-]{0,127}$")
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Origin = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\s]+)$")]
-Device = Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
+Device = Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|split|cuda(:[0-9]+)?)$")]
 ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Usd = Decimal
 Kind = Literal["chat", "embedding", "moderation"]
@@ -458,13 +458,14 @@ class Worker(_Section, frozen=True, kw_only=True):
     gpus: tuple[Gpu, ...] = ()
     """What its processes may have, as CUDA_VISIBLE_DEVICES names them. Left out: each sees all that there are."""
     gpus_each: Positive = 1
-    """How many of `gpus` each process gets: more than one splits the model's layers' weights over them."""
+    """How many of `gpus` each process gets: more than one share out the weights of every layer."""
     engine: Literal["auto", "llamacpp", "transformers", "encoder"] = "auto"
     """`auto`: llamacpp for a GGUF file; for a folder transformers, or encoder if its model makes vectors."""
     precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = "auto"
     """Of the transformers engine's weights. `auto`: bf16 on a GPU, fp32 on a CPU."""
     device: Device = "auto"
-    """Of the transformers engine: `cpu`, `cuda` or `cuda:N`. `auto`: a GPU if there is one."""
+    """Of the transformers engine: `cpu`, `cuda` or `cuda:N`. `auto`: a GPU if there is one; with `gpus` never the CPU.
+    `split`: layer after layer over all its GPUs, which is slow, for models that fit in no other way."""
     kv_gib: Gib | None = None
     """Memory of the transformers engine for all requests' keys and values. Left out: enough for every slot's window."""
     api_key_env: str = ""
@@ -474,6 +475,8 @@ class Worker(_Section, frozen=True, kw_only=True):
     context_window: Positive = 4096
     """Tokens of prompt and answer together, of each request."""
     threads: Positive = 1
+    spot: Literal["", "aws", "gcp", "azure"] = ""
+    """The cloud whose spot machine this is: its processes hear when it is taken back, and finish what they do."""
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -715,7 +718,7 @@ def _check_gpus(at: str, worker: Worker, most: int) -> None:
         raise ConfigError(
             f"{at}.gpus: {most} x {worker.gpus_each} are needed, and {len(worker.gpus)} are named"
         )
-    if worker.device not in ("auto", "cuda"):
+    if worker.device not in ("auto", "cuda", "split"):
         raise ConfigError(f"{at}.device: is {worker.device}, and `gpus` says where it runs; remove one")
     if worker.gpus_each > 1 and worker.engine == "llamacpp":
         raise ConfigError(f"{at}.gpus_each: only the transformers engine splits a model over several")

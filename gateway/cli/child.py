@@ -70,10 +70,12 @@ class Child:
 
     def health(self) -> Health:
         try:
-            status, _ = get(self._door, "/readyz", clock=self._clock, limit_s=_PROBE_S)
+            status, body = get(self._door, "/readyz", clock=self._clock, limit_s=_PROBE_S)
         except NoAnswerError:
             return "silent"
-        return "ready" if status == 200 else "unready"
+        if status == 200:
+            return "ready"
+        return "leaving" if b'"draining"' in body else "unready"
 
     def terminate(self) -> None:
         if self._process is not None:

@@ -39,9 +39,12 @@ def footprint(worker: Worker) -> Footprint | None:
         return None
     precision: Precision = "bf16" if worker.precision == "auto" else worker.precision
     try:
+        config = _decode(path.read_bytes())
+        if not _is_decoder(config):
+            return None
         memory = plan_memory(
             Serving(
-                architecture=read(_decode(path.read_bytes())).architecture,
+                architecture=read(config).architecture,
                 precision=precision,
                 ctx=worker.context_window,
                 concurrency=worker.slots,
@@ -58,3 +61,8 @@ def footprint(worker: Worker) -> Footprint | None:
         kv_gib=round(kv.gib, 2),
         total_gib=round((memory.total - memory.kv + kv).gib, 2),
     )
+
+
+def _is_decoder(config: dict[str, Any]) -> bool:
+    names = config.get("architectures") or ["ForCausalLM"]
+    return any(str(name).endswith(("ForCausalLM", "ForConditionalGeneration")) for name in names)

@@ -21,6 +21,8 @@ from gateway.limits.embedded import socket_path
 STOP_S = 15.0
 """When all ends the gateway is gone by then: nobody waits for a worker's answers."""
 _METRICS_S = 1.0
+_LAME_DUCK_S = 3.0
+"""A machine that goes tells its processes, not us: we hear of it at the next look at their health."""
 
 
 def with_key(config: Config, name: str) -> Worker:
@@ -106,18 +108,26 @@ def worker_options(worker: Worker, socket: str = "") -> list[str]:
     options = ["--model", worker.model]
     options += ["--uds", socket] if socket else ["--host", worker.host, "--port", str(worker.port)]
     options += [word for served in worker.serves for word in ("--serve", served)]
-    options += ["--engine", worker.engine, "--precision", worker.precision, "--device", worker.device]
+    options += ["--engine", worker.engine, "--precision", worker.precision, "--device", _device(worker)]
     if worker.kv_gib is not None:
         options += ["--kv-gib", str(worker.kv_gib)]
-    if worker.gpus_each > 1:
+    if worker.gpus_each > 1 and worker.device != "split":
         options += ["--tensor-parallel", str(worker.gpus_each)]
     options += ["--slots", str(worker.slots), "--context", str(worker.context_window)]
     options += ["--threads", str(worker.threads), "--drain", str(worker.drain_s), "--die-with-parent"]
+    if worker.spot:
+        options += ["--spot", worker.spot, "--lame-duck", str(_LAME_DUCK_S)]
     if worker.api_key_env:
         options += ["--api-key-env", worker.api_key_env]
     elif worker.api_key_file:
         options += ["--api-key-file", str(Path(worker.api_key_file).expanduser())]
     return options
+
+
+def _device(worker: Worker) -> str:
+    """A GPU that is named must be there: a model that falls back to the CPU in silence is worse than none."""
+    is_for_gpus = worker.gpus and worker.engine != "llamacpp" and not worker.model.endswith(".gguf")
+    return "cuda" if is_for_gpus and worker.device == "auto" else worker.device
 
 
 def _stamps(model: Path) -> tuple[Stamp, ...]:

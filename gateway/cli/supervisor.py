@@ -12,7 +12,8 @@ from typing import Literal, Protocol, TypeVar
 from gateway.clock import Clock
 
 T = TypeVar("T")
-Health = Literal["ready", "unready", "silent"]
+Health = Literal["ready", "unready", "leaving", "silent"]
+"""`leaving`: somebody else told it to stop, and it finishes what it does."""
 State = Literal["starting", "ready", "unwell", "waiting"]
 
 
@@ -108,7 +109,9 @@ class Supervisor:
             return "waiting"
         if self._well_since is None:
             return "starting"
-        is_ready = self._kill_at is None and self._said != "unready" and self._worker.exit_code is None
+        is_ready = (
+            self._kill_at is None and self._said in ("ready", "silent") and self._worker.exit_code is None
+        )
         return "ready" if is_ready else "unwell"
 
     def start(self) -> None:
@@ -165,6 +168,8 @@ class Supervisor:
         now = self._clock.monotonic()
         if self._said == "ready":
             self._is_well(now)
+        elif self._said == "leaving":
+            self._silent_since = None
         else:
             self._is_not_well(now)
         self._look_at = now + (STARTING_EVERY_S if self._well_since is None else EVERY_S)

@@ -56,6 +56,12 @@ def test_what_does_not_run_on_a_gpu_takes_nothing_of_it(folder: Path, settings: 
     assert footprint(worker(folder, **settings)) is None
 
 
+def test_an_encoder_keeps_no_keys_and_values(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({**LLAMA_3_8B, "architectures": ["BertModel"]}))
+
+    assert footprint(worker(folder)) is None
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"model_type": "bert"}'])
 def test_a_model_that_cannot_be_counted_is_left_to_the_worker(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)

@@ -15,6 +15,7 @@ import pytest
 from gateway.cli.child import Child
 from gateway.cli.knock import Door, NoAnswerError, get
 from gateway.cli.launch import LocalLauncher, WorkerProcess, with_key, worker_options
+from gateway.cli.supervisor import EVERY_S
 from gateway.clock import SystemClock
 from gateway.config import Worker, parse
 from gateway.fleet.roster import read, roster_path
@@ -68,12 +69,28 @@ def test_a_worker_with_a_port_is_as_open_as_the_file_says(tmp_path: Path) -> Non
     assert not [word for word in words if word.startswith("--api-key")]
 
 
-def test_several_gpus_are_one_option_and_one_variable(tmp_path: Path) -> None:
-    worker = settings(tmp_path, "gpus: ['2', '3'], gpus_each: 2")
+@pytest.mark.parametrize(
+    ("more", "device", "split_by_layer"),
+    [
+        ("gpus: ['2', '3'], gpus_each: 2, engine: transformers", "cuda", False),
+        ("gpus: ['2', '3'], gpus_each: 2, engine: transformers, device: split", "split", True),
+    ],
+)
+def test_several_gpus_share_one_model(tmp_path: Path, more: str, device: str, split_by_layer: bool) -> None:
+    worker = msgspec.structs.replace(settings(tmp_path, more), model=str(tmp_path))
 
     words = worker_options(worker, "worker.sock")
 
-    assert words[words.index("--tensor-parallel") + 1] == "2"
+    assert words[words.index("--device") + 1] == device
+    assert split_by_layer or words[words.index("--tensor-parallel") + 1] == "2"
+    assert split_by_layer == ("--tensor-parallel" not in words)
+
+
+def test_a_spot_machine_has_time_to_be_noticed(tmp_path: Path) -> None:
+    words = worker_options(settings(tmp_path, "spot: aws"), "worker.sock")
+
+    assert words[words.index("--spot") + 1] == "aws"
+    assert float(words[words.index("--lame-duck") + 1]) > EVERY_S
 
 
 def test_a_process_sees_the_gpus_that_are_its_own(tmp_path: Path) -> None:
@@ -122,21 +139,22 @@ def test_what_a_run_before_left_behind_is_taken_away(tmp_path: Path) -> None:
 
 class FakeWorker(BaseHTTPRequestHandler):
     status = 200
+    body = b"weighbridge_worker_running 3\nweighbridge_worker_slots 4\n"
 
     def do_GET(self) -> None:
         is_known = self.headers.get("authorization") == "Bearer secret"
         self.send_response(self.status if self.path == "/readyz" or is_known else 401)
         self.end_headers()
-        self.wfile.write(b"weighbridge_worker_running 3\nweighbridge_worker_slots 4\n")
+        self.wfile.write(self.body)
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 @contextlib.contextmanager
-def listening(path: str, status: int = 200) -> Iterator[None]:
+def listening(path: str, **answer: object) -> Iterator[None]:
     Path(path).parent.mkdir(exist_ok=True)
-    handler = type("Handler", (FakeWorker,), {"status": status})
+    handler = type("Handler", (FakeWorker,), answer)
     with UnixStreamServer(path, handler) as server:
         server.get_request = lambda: (server.socket.accept()[0], ("worker", 0))  # type: ignore[method-assign]  # names no peer otherwise
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -148,12 +166,19 @@ def listening(path: str, status: int = 200) -> Iterator[None]:
             thread.join()
 
 
-@pytest.mark.parametrize(("status", "health"), [(200, "ready"), (503, "unready")])
-def test_health_is_asked_over_the_socket(tmp_path: Path, status: int, health: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "health"),
+    [
+        ({}, "ready"),
+        ({"status": 503}, "unready"),
+        ({"status": 503, "body": b'{"error":{"code":"draining"}}'}, "leaving"),
+    ],
+)
+def test_health_is_asked_over_the_socket(tmp_path: Path, answer: dict[str, object], health: str) -> None:
     process = launched(tmp_path)
     assert process.health() == "silent"
 
-    with listening(process.endpoint.socket, status):
+    with listening(process.endpoint.socket, **answer):
         assert process.health() == health
 
 

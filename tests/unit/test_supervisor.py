@@ -255,6 +255,16 @@ def test_one_that_says_it_is_unready_is_not_ready(watched: Watched) -> None:
     assert watched.supervisor.state == "unwell"
 
 
+@pytest.mark.fault("S19")
+def test_one_that_drains_on_its_own_gets_no_requests_and_all_its_time(watched: Watched) -> None:
+    watched.worker.is_well, watched.worker.otherwise = False, "leaving"
+
+    watched.passes(10 * SILENT_S)
+
+    assert watched.supervisor.state == "unwell"
+    assert watched.worker.events == []
+
+
 def test_a_pause_is_told_apart_from_a_start(watched: Watched) -> None:
     watched.worker.exit_code = 1
     watched.passes(TICK_S)
