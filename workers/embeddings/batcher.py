@@ -150,6 +150,10 @@ class Batcher:
         """Requests of which a text is in the step that runs."""
         return len(self._computing())
 
+    @property
+    def is_idle(self) -> bool:
+        return not self._open
+
     def waiting_of(self, priority: int) -> int:
         computing = self._computing()
         return sum(texts.priority == priority and texts not in computing for texts in self._line)

@@ -68,7 +68,7 @@ class Embeddings:
 
     async def probe(self) -> None:
         """Has the idle encoder embed a word; of a busy one it waits for the step that runs."""
-        if self.places.taken:
+        if not self.places.is_idle:
             await self.places.beat()
             return
         with self.places.line_up(self._encoder.read([_WORD], None)) as texts:

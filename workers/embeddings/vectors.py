@@ -37,4 +37,5 @@ def body(request: EmbeddingRequest, vectors: Sequence["Vector"], *, tokens: int,
 def _written(vector: "Vector", encoding: str | None) -> Any:
     if encoding == "base64":
         return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-    return vector.tolist()
+    # One by one: a large reply then leaves the other threads their turns in between.
+    return msgspec.Raw(msgspec.json.encode(vector.tolist()))

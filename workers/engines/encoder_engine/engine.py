@@ -97,6 +97,7 @@ class EncoderEngine:
             with torch.inference_mode():
                 order, vectors = self._vectors(texts)
         except torch.OutOfMemoryError as exc:
+            torch.cuda.empty_cache()  # what a smaller step needs may lie in pieces of the large one
             raise StepTooLargeError from exc
         except torch.AcceleratorError as exc:
             raise EncoderLostError from exc
