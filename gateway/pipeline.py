@@ -105,7 +105,14 @@ class Pipeline:
             if stages.score.is_near(ticket.score):
                 ticket.score = await stages.score.look_again(request, ticket.score)
             ticket.score = stages.score.for_tenant(caller.tenant, ticket.score)
-            ticket.decision = stages.route(caller, request, ticket.score, ticket.reservation, terms)
+            ticket.decision = stages.route(
+                caller,
+                request,
+                ticket.score,
+                ticket.reservation,
+                terms,
+                is_background=ticket.is_background,
+            )
             await self._answer(ticket, exchange, terms, attempts, key)
         finally:
             # Whatever happened, and whoever left: the charge is written and the hold released.

@@ -59,8 +59,9 @@ class ComposedPolicy:
         )
 
     def _order_by_room(self, facts: Facts, allowed: Sequence[Candidate]) -> Order:
-        """Where there is no room stands in for who has some, and serves if nobody has: to wait is better than to fail."""
-        if self.guards.max_queued is None and self.guards.max_kv_use is None:
+        """Who has no room stands in for those who have, and serves if nobody has: to wait is better than to fail. For a
+        line of a batch to wait is better than anything."""
+        if facts.is_background or (self.guards.max_queued is None and self.guards.max_kv_use is None):
             return self._order(facts, allowed)
         crowded = {one.id: why for one in allowed if (why := self.guards.crowding(one))}
         roomy = [one for one in allowed if one.id not in crowded]

@@ -42,6 +42,8 @@ class Facts:
     """Nano-dollars held for this request: no candidate may be able to cost more."""
     is_degraded: bool = False
     """The score is the configured default, because the scorer failed."""
+    is_background: bool = False
+    """It is a line of a batch: nobody waits for it."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     ceiling: Ceiling = unknown_ceiling
     """What weighing an answer could come to; where nobody can tell, anything."""

@@ -101,7 +101,14 @@ class Route:
         return getattr(policy, "max_calls", 1) if request.kind == "chat" else 1
 
     def __call__(
-        self, caller: Caller, request: Request, score: Score, reservation: Reservation, terms: Sequence[Terms]
+        self,
+        caller: Caller,
+        request: Request,
+        score: Score,
+        reservation: Reservation,
+        terms: Sequence[Terms],
+        *,
+        is_background: bool,
     ) -> Decision:
         policy = self.policy(request.model)
         facts = Facts(
@@ -115,6 +122,7 @@ class Route:
             needs=request.wishes,
             budget=reservation.amount,
             is_degraded=score.is_degraded,
+            is_background=is_background,
             ceiling=self._ceiling_of(request, terms),
         )
         candidates = [self._candidate(term, score, request) for term in terms]

@@ -2,9 +2,11 @@
 
 import asyncio
 
+import openai
 import pytest
 
 from gateway.clock import ManualClock
+from tests.fixtures.batch_lines import create, ended, line
 from tests.fixtures.worker import Worker
 
 UPSTREAMS = """
@@ -23,6 +25,16 @@ upstreams:
     base_url: {cloud}
     models:
       cloud: {{size: cloud, price: {{input: 10, output: 30}}, p_good: 0.99, context_window: 128000}}
+"""
+
+
+SENSITIVE = """
+name: sensitive
+description: What must not leave, stays.
+version: 1
+constraints: {upstreams: {deny: [cloud]}}
+objective: {kind: cheapest_adequate, target: 0.8}
+guards: {max_queued: 4}
 """
 
 
@@ -60,9 +72,9 @@ class House:
 
 @pytest.fixture
 async def make_house(make_gateway, make_upstream):
-    async def make(**options):
+    async def make(more="", **options):
         local, spare, cloud = [await make_upstream() for _ in range(3)]
-        config = UPSTREAMS.format(local=local.url, spare=spare.url, cloud=cloud.url)
+        config = UPSTREAMS.format(local=local.url, spare=spare.url, cloud=cloud.url) + more
         return House(await make_gateway(config, **options), local, spare, cloud)
 
     return make
@@ -87,6 +99,35 @@ async def test_whose_plan_has_no_cloud_waits_here(house):
     await house.queues(local=40, spare=40)
 
     assert await house.ask("auto:burst", key) == "medium"
+    assert house.cloud.attempts == []
+
+
+async def test_a_batchs_line_waits_here(house):
+    await house.queues(local=40, spare=40)
+    client = house.gateway.client()
+
+    batch = await ended(client, await create(client, line("a", model="auto:burst")))
+
+    assert batch.status == "completed"
+    assert [attempt.model for attempt in house.local.attempts] == ["medium"]
+    assert house.cloud.attempts == []
+
+
+async def test_data_that_must_stay_stays_in_a_long_line_and_with_nobody_here_to_answer(make_house, tmp_path):
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "sensitive.yaml").write_text(SENSITIVE)
+    house = await make_house(f"policies: {{dir: {folder}}}")
+    await house.queues(local=40, spare=40)
+
+    waited = await house.ask("auto:sensitive")
+    await house.local.stop()
+    await house.spare.stop()
+    with pytest.raises(openai.APIStatusError) as refused:
+        await house.ask("auto:sensitive")
+
+    assert waited == "medium"
+    assert refused.value.status_code in (502, 503)
     assert house.cloud.attempts == []
 
 
@@ -127,7 +168,9 @@ async def test_what_is_sent_after_the_reading_makes_the_line_longer_at_once(make
     house.local.answers("Paris", hold={0: gate})
     await house.queues(local=2, spare=40)
     house.local.metrics = house.spare.metrics = never
-    while house.gateway.app.loads._asking:  # a page on its way would be a reading of what is sent from here on
+    while (
+        house.gateway.app.loads._asking
+    ):  # a page on its way would be a reading of what is sent from here on
         await asyncio.sleep(0)
 
     async with asyncio.TaskGroup() as tasks:

@@ -72,6 +72,10 @@ def test_sensitive_data_stays_here_however_long_the_line_is_and_fails_rather_tha
         sensitive.decide(facts(), [local(1000.0, is_healthy=False), CLOUD])
 
 
+def test_a_line_of_a_batch_waits_here_because_nobody_waits_for_it():
+    assert chosen(BURST, local(1000.0), CLOUD, is_background=True)[0] == "medium"
+
+
 def test_where_everyone_has_a_line_the_objective_decides_as_ever():
     assert chosen(BURST, local(9.0), replace(CLOUD, queued=5.0)) == ["medium", "cloud"]
 
