@@ -55,7 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     list_.add_argument("--json", action="store_true", help="print JSON, and which numbers are wanted")
     list_.set_defaults(run=_list)
-    reload = command(actions, "reload", _RELOAD, _EXAMPLES)
+    reload = command(
+        actions, "reload", "Have the running `up` read its file again, and wait for the end.", _EXAMPLES
+    )
+    reload.description = _RELOAD
     reload.set_defaults(run=_reload)
     for action in (list_, reload):
         config_option(action)
