@@ -157,6 +157,7 @@ class Gateway:
             clock,
             random.SystemRandom().random,
             DesiredReplicas(config, self.metrics, self.log).watch,
+            self.log,
         )
         self.fleet_metrics = FleetMetrics(self.loads.told)
         self.registry = _registry(config)

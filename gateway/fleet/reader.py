@@ -11,6 +11,7 @@ from gateway.clock import Clock
 from gateway.config import Config, Upstream
 from gateway.fleet.contract import EndpointHandle, EngineKind, Load
 from gateway.fleet.load import MAX_PAGE_BYTES, parse
+from gateway.telemetry.logs import Logger
 
 EVERY_S = 2.0
 STALE_S = 3 * EVERY_S
@@ -66,6 +67,7 @@ class LoadReader:
         clock: Clock,
         random: Callable[[], float],
         watcher: Watcher,
+        log: Logger,
     ) -> None:
         """`random` gives 0 to 1: servers are not asked by all gateways at the same moment."""
         self._engines = {
@@ -76,6 +78,8 @@ class LoadReader:
         self._clock = clock
         self._random = random
         self._watcher = watcher
+        self._log = log
+        self._mute: set[tuple[str, str]] = set()
         self._places = asyncio.Semaphore(AT_ONCE)
         self._asking: set[tuple[str, str]] = set()
         self._readings: dict[str, dict[str, Reading]] = {name: {} for name in self._engines}
@@ -128,7 +132,7 @@ class LoadReader:
 
     async def _ask(self, server: EndpointHandle) -> None:
         upstream, endpoint = server.upstream, server.endpoint
-        url = self._pages[upstream] or metrics_url(endpoint.url)
+        url = self._page_of(server)
         try:
             async with self._places:
                 page = await server.page(url, timeout_s=TIMEOUT_S, max_bytes=MAX_PAGE_BYTES)
@@ -144,6 +148,7 @@ class LoadReader:
     def _conclude(self, servers: Sequence[EndpointHandle]) -> None:
         now = self._clock.monotonic()
         self._forget(servers, before_s=now - STALE_S)
+        self._tell_mute(servers)
         self._watcher(now, self._news(servers, since_s=self._concluded_s))
         self._concluded_s = now
 
@@ -157,6 +162,23 @@ class LoadReader:
                     del readings[name]
                     if server is not None:
                         server.tell(None)
+
+    def _tell_mute(self, servers: Sequence[EndpointHandle]) -> None:
+        """Once each: where an engine is named and nothing is told, it was perhaps started without its metrics."""
+        mute = {
+            _key(server) for server in servers if server.endpoint.name not in self._readings[server.upstream]
+        }
+        for server in servers:
+            upstream, endpoint = key = _key(server)
+            if key in mute - self._mute:
+                page = self._page_of(server).partition("?")[0]
+                self._log.warning("fleet.load_unknown", upstream=upstream, endpoint=endpoint, page=page)
+            elif key in self._mute - mute:
+                self._log.info("fleet.load_known", upstream=upstream, endpoint=endpoint)
+        self._mute = mute
+
+    def _page_of(self, server: EndpointHandle) -> str:
+        return self._pages[server.upstream] or metrics_url(server.endpoint.url)
 
     def _news(
         self, servers: Sequence[EndpointHandle], *, since_s: float

@@ -9,6 +9,7 @@ from gateway.config import parse
 from gateway.fleet.contract import Load
 from gateway.fleet.reader import AT_ONCE, STALE_S, LoadReader, Outlook, metrics_url
 from tests.fixtures.fleet import Fleet, Server
+from tests.fixtures.ledger import Log
 
 
 async def test_each_server_is_asked_at_its_own_page_by_its_own_engine():
@@ -180,6 +181,27 @@ async def test_a_watcher_hears_of_every_server_and_none_for_what_is_not_news():
     assert fleet.news[1][0] - fleet.news[0][0] == 2.0
 
 
+async def test_who_tells_nothing_is_named_in_the_log_once_and_again_when_it_does():
+    server = Server(answer=None)
+    fleet = Fleet(server, Server(name="two"))
+
+    await fleet.read()
+    await fleet.read()
+    server.answer = "vllm:num_requests_waiting 3\n"
+    await fleet.read()
+
+    assert fleet.log.lines == [
+        {
+            "level": "warning",
+            "event": "fleet.load_unknown",
+            "upstream": "big",
+            "endpoint": "one",
+            "page": "http://127.0.0.1:8000/metrics",
+        },
+        {"level": "info", "event": "fleet.load_known", "upstream": "big", "endpoint": "one"},
+    ]
+
+
 async def test_it_ends_when_it_is_cancelled_also_in_the_middle_of_a_page():
     server = Server(gate=asyncio.Event())
     fleet = Fleet(server)
@@ -198,4 +220,4 @@ async def test_where_nothing_is_to_be_read_it_ends_at_once():
         "upstreams: {a: {base_url: 'http://127.0.0.1:1/v1', models: {m: {size: small, free: true}}}}"
     )
 
-    await LoadReader(config, list, ManualClock(), lambda: 0.5, lambda *_: None).run()
+    await LoadReader(config, list, ManualClock(), lambda: 0.5, lambda *_: None, Log().logger).run()
