@@ -60,8 +60,8 @@ async def make_bench() -> AsyncIterator[Any]:
     async with asyncio.TaskGroup() as tasks:
         made: list[tuple[Bench, asyncio.Task[None]]] = []
 
-        async def make(encoder: ScriptedEncoder | None = None) -> Bench:
-            bench = Bench(encoder or ScriptedEncoder())
+        async def make(encoder: ScriptedEncoder | None = None, **options: Any) -> Bench:
+            bench = Bench(encoder or ScriptedEncoder(), **options)
             made.append((bench, tasks.create_task(bench.service.run())))
             await bench.service.start()
             bench.app.loaded()
@@ -234,6 +234,22 @@ async def test_an_encoder_that_hangs_makes_the_worker_unready_until_it_is_back(b
     assert silent == 503
     assert (await bench.client.get("/readyz")).status_code == 200
     assert asked.result().status_code == 200
+
+
+async def test_a_caller_whose_time_is_over_is_told_and_the_rest_is_not_computed(make_bench: Any) -> None:
+    bench = await make_bench(api_key="worker-key")
+    headers = {"authorization": "Bearer worker-key", "x-weighbridge-time-left-ms": "20"}
+    bench.encoder.held = True
+
+    response = await bench.client.post(
+        "/v1/embeddings", json={"model": "vectors", "input": ["a" * 60] * 50}, headers=headers
+    )
+    begun = len(bench.encoder.steps)
+    bench.encoder.let_go(100)
+    await bench.canary.check()
+
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "deadline")
+    assert len(bench.encoder.steps) <= begun + 1
 
 
 async def test_the_card_and_the_figures_tell_of_vectors(bench: Bench) -> None:
