@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from gateway.config import Autoscale
 from gateway.fleet.contract import Load
-from gateway.fleet.pace import Counts, Pace
+from gateway.fleet.pace import Counts, Pace, supposed_share
 
 _MOST_TOLD = 1e15
 _MOST = 1e6
@@ -48,7 +48,7 @@ class Demand:
         if tokens is not None:
             counts.add(now_s, tokens, running=running or 0.0, is_queued=queued > 0)
         places = self._places(load)
-        taken = self._taken(running, places, _figure(load.kv_use), counts.speed)
+        taken = self._taken(load, running, places, None if tokens is None else counts)
         self._pace.learn(counts)
         beside = max(running or 0.0, 1.0)
         if taken is None:
@@ -56,17 +56,21 @@ class Demand:
         return min(taken + (queued / places if places else taken * queued / beside), _MOST)
 
     def _taken(
-        self, running: float | None, places: float | None, kv_use: float | None, speed: float | None
+        self, load: Load, running: float | None, places: float | None, counts: Counts | None
     ) -> float | None:
-        """How full it is, by the scarcest of what it has."""
-        each, full = self._settings.tokens_per_s_each, self._pace.full_speed(places)
+        """How full it is, by the scarcest of what it has. `counts`: None if it tells no tokens."""
+        kv_use, each = _figure(load.kv_use), self._settings.tokens_per_s_each
         shares = [] if kv_use is None else [min(kv_use, 1.0)]
         if places and running is not None:
             shares.append(running / places)
-        if speed is not None and each:
-            shares.append(speed / each)
-        elif speed is not None and full:
-            shares.append(min(speed / full, 1.0))
+        if counts is not None and each:
+            shares += [] if counts.speed is None else [counts.speed / each]
+        elif counts is not None:
+            full = self._pace.full_speed(places)
+            if full is not None and counts.speed is not None:
+                shares.append(min(counts.speed / full, 1.0))
+            elif full is None and places and running is not None:
+                shares.append(supposed_share(running, places))
         return min(max(shares), _MOST) if shares else None
 
     def _places(self, load: Load) -> float | None:

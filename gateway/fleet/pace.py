@@ -8,6 +8,9 @@ _MEMORY_S = 3600.0
 _LEARNING = 0.05
 _SLOWEST, _FEWEST = 0.1, 0.1
 """Tokens per second, and requests: a server with less does next to nothing, which teaches nothing."""
+_SUPPOSED_SLOPE = 0.08
+"""What each further request adds to the time for one: between what was measured on a CPU (0.13) and what a GPU is expected
+to do (0.05)."""
 _APART = 0.1
 """Numbers of requests that differ by less, as a share of their mean, say nothing about others."""
 
@@ -90,3 +93,12 @@ class Pace:
             return None
         slope = (products / weight - mean * step_s) / spread
         return places / (step_s + min(max(slope, 0.0), step_s / mean) * (places - mean))
+
+
+def supposed_share(running: float, places: float) -> float:
+    """How much of what it can a server makes with so many requests, for as long as nobody knows better."""
+
+    def made(requests: float) -> float:
+        return requests / (1 + _SUPPOSED_SLOPE * max(requests - 1, 0.0))
+
+    return made(min(running, places)) / made(places)

@@ -279,6 +279,16 @@ def test_tokens_per_second_near_what_a_server_can_ask_for_more_however_many_plac
     assert desired.servers == 3
 
 
+def test_nothing_is_stopped_for_free_places_alone_while_servers_that_batch_are_not_known() -> None:
+    autoscaler = Autoscaler(settings())
+
+    for step in range(400):
+        load = Load(running=6, queued=0, slots=32, generated_tokens=300.0 * STEP_S * step)
+        desired = autoscaler.observe(STEP_S * step, {"a": load, "b": load})
+
+    assert desired.servers == 2
+
+
 def test_the_speed_at_which_requests_wait_is_learnt_as_the_most_that_a_server_can() -> None:
     autoscaler = Autoscaler(settings(average_s=20, down_after_s=60))
 

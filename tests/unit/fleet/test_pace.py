@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fleet.pace import Counts, Pace
+from gateway.fleet.pace import Counts, Pace, supposed_share
 
 
 def counted(running: float, speed: float, *, is_queued: bool = False) -> Counts:
@@ -84,6 +84,12 @@ def test_counters_that_begin_anew_are_no_speed() -> None:
     counts.add(64, 210, running=4, is_queued=False)
 
     assert (at_once, counts.speed) == (None, 100)
+
+
+def test_before_anything_is_known_half_the_places_are_three_quarters_of_the_work() -> None:
+    assert supposed_share(16, 32) == pytest.approx(0.79, abs=0.01)
+    assert [supposed_share(running, 1) for running in (0, 0.5, 1, 2)] == [0, 0.5, 1, 1]
+    assert supposed_share(32, 32) == 1
 
 
 amounts = st.floats(0, 1e15)
