@@ -234,20 +234,21 @@ class Autoscale(_Section, frozen=True, kw_only=True):
 
     min: Positive = 1
     max: Positive
-    target: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.75
-    """Share of all places that should be taken, on average over `average_s`. What waits counts as if it ran."""
-    average_s: Seconds = 60.0
-    burst_s: Seconds = 10.0
-    """More work than fits at all is waited for no longer than so: then servers for all of it are asked for at once."""
+    target: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.85
+    """Share of what the servers can do that should be used, on average over `average_s`. What waits counts as if it
+    ran."""
+    average_s: Seconds = 120.0
+    burst_s: Seconds = 30.0
+    """More work than fits at all, on average over so long: then servers for all of it are asked for at once."""
     tolerance: Share = 0.1
     """Of the servers that there are: a need that exceeds them by less starts none."""
     down_after_s: Seconds = 300.0
-    """There are fewer only when for so long no moment asked for more."""
+    """There are fewer only when for so long no moment asked for more; then a tenth goes, or one, every `average_s`."""
     places_each: Positive | None = None
     """What one server can work on at the same time, for engines that do not tell (vLLM's `--max-num-seqs`), or less
     than it tells if its answers become too slow before."""
     tokens_per_s_each: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """What one server can generate: near it, it counts as full however many places are free."""
+    """What one server makes when it is full, if you have measured it. Left out: what the last hour has taught."""
 
 
 class Upstream(_Section, frozen=True, kw_only=True):
