@@ -184,12 +184,13 @@ def test_when_the_first_rank_is_killed_no_other_stays() -> None:
 
 def test_a_rank_that_ends_before_it_is_ready_is_named() -> None:
     followers = Followers()
-    followers.start(2, {"model": "none", "options": {}})  # options that it cannot read
+    place = followers.start(2, {"model": "none", "options": {}})  # options that it cannot read
     followers._processes[0].wait(GONE_LIMIT_S)
 
     with pytest.raises(ConfigError, match="rank 1 ended with exit code"):
         followers.check()
     followers.kill()
+    assert not Path(place.meeting).parent.exists()
 
 
 LLAMA = Shape(layers=2, kv_heads=8, head_size=64, window=4096, vocabulary=1000, width=512)
@@ -219,6 +220,7 @@ def test_each_of_two_keeps_half_the_keys_and_half_of_all_weights_but_the_table_o
 
     assert half.blocks == whole.blocks
     assert half.kv_bytes * 2 == whole.kv_bytes
+    assert parallel.parameters_each(10_000_000, 1, LLAMA) == 10_000_000
     assert parallel.parameters_each(10_000_000, 2, LLAMA) == 512_000 + (10_000_000 - 512_000) // 2
 
 

@@ -68,10 +68,10 @@ class TransformersEngine:
         return self._loaded().card
 
     async def start(self) -> None:
-        size = self._options.tensor_parallel
         if self._followers is not None:
-            self._place = self._followers.place(0, size)
-            self._followers.start(size, {"model": str(self._model.path), "options": self._options})
+            size = self._options.tensor_parallel
+            task = {"model": str(self._model.path), "options": self._options}
+            self._place = self._followers.start(size, task)
         try:
             self._parts = await asyncio.get_running_loop().run_in_executor(self._pool, self._load)
         except BaseException:

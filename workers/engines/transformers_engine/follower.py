@@ -47,7 +47,7 @@ def follow(model: Path, options: Options, place: Place) -> int:
 
         # The first rank comes once it has found nothing wrong, so that it alone says what is.
         meeting = Meeting(place, device=loading.pick_device(options.device))
-        plan = preparation.plan(model, options, is_first=False)
+        plan = preparation.plan(model, options, local=place.local)
         parts = preparation.load(model, plan, meeting)
         loop = Loop(parts.loaded.model, parts.config, parts.lockstep)
         loop.start()

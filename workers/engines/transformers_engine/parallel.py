@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from workers.engines.transformers_engine.loading import Shape, free_bytes
+from workers.engines.transformers_engine import loading
+from workers.engines.transformers_engine.loading import Shape
 from workers.errors import ConfigError
 
 _SPREAD = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
@@ -70,10 +71,10 @@ def parameters_each(parameters: int, count: int, shape: Shape) -> int:
     return whole + (parameters - whole) // count
 
 
-def free_bytes_each(count: int, device: str) -> int:
-    """On a CPU all ranks take theirs out of one memory."""
-    import torch
-
+def free_bytes(local: int, count: int, device: str) -> tuple[int, str]:
+    """For this one of them, and where that is. On a CPU all take theirs out of one memory."""
+    if count == 1:
+        return loading.free_bytes(device), device
     if device == "cpu":
-        return free_bytes(device) // count
-    return min(int(torch.cuda.mem_get_info(index)[0]) for index in range(count))
+        return loading.free_bytes(device) // count, f"cpu for each of {count}"
+    return loading.free_bytes(f"{device}:{local}"), f"{device}:{local}, one of {count}"

@@ -50,8 +50,9 @@ class Parts(NamedTuple):
     """None on one GPU."""
 
 
-def plan(folder: Path, options: Options, *, is_first: bool = True) -> Plan:
-    """Raises ConfigError with the numbers if it does not fit; only the first rank looks, before there are others."""
+def plan(folder: Path, options: Options, *, local: int = 0) -> Plan:
+    """`local`: which of several GPUs that hold the model together is ours. Raises ConfigError, with the numbers if it
+    does not fit."""
     import torch
 
     count = options.tensor_parallel
@@ -77,28 +78,16 @@ def plan(folder: Path, options: Options, *, is_first: bool = True) -> Plan:
         is_flash="flash" in attention,
         bytes_per_value=bytes_per_value,
     )
+    parameters = loading.count_parameters(folder)
     if is_split:
         free = splitting.free_bytes()
         room = splitting.room(free, budget, shape, bytes_per_value=bytes_per_value)
         placement = {"device_map": "auto", "max_memory": room}
-        memory.check_fits(
-            loading.count_parameters(folder), precision, budget, sum(free), f"{len(free)} GPUs together"
-        )
-    elif is_first:
-        _check_fits(folder, shape, precision, budget, device, count)
+        memory.check_fits(parameters, precision, budget, sum(free), f"{len(free)} GPUs together")
+    else:
+        mine, where = parallel.free_bytes(local, count, device)
+        memory.check_fits(parallel.parameters_each(parameters, count, shape), precision, budget, mine, where)
     return Plan(options, device, precision, attention, budget, placement)
-
-
-def _check_fits(
-    folder: Path, shape: loading.Shape, precision: str, budget: memory.Budget, device: str, count: int
-) -> None:
-    parameters = loading.count_parameters(folder)
-    if count == 1:
-        memory.check_fits(parameters, precision, budget, loading.free_bytes(device), device)
-        return
-    each = parallel.parameters_each(parameters, count, shape)
-    free = parallel.free_bytes_each(count, device)
-    memory.check_fits(each, precision, budget, free, f"each of {count} x {device}")
 
 
 def load(folder: Path, plan: Plan, meeting: Meeting | None) -> Parts:

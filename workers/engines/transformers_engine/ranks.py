@@ -125,27 +125,29 @@ class Followers:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._pipes: list[int] = []
         self._is_stopping = False
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def start(self, size: int, task: Mapping[str, Any]) -> Place:
+        """The first rank's. From the main thread: the kernel ends what a thread has started when the thread ends."""
         self._folder = tempfile.TemporaryDirectory(prefix="weighbridge-ranks-")
-
-    def place(self, rank: int, size: int) -> Place:
-        return Place(rank=rank, local=rank, size=size, meeting=str(Path(self._folder.name) / "meeting"))
-
-    def start(self, size: int, task: Mapping[str, Any]) -> None:
-        """From the main thread: the kernel ends what a thread has started when the thread ends."""
-        for rank in range(1, size):
+        meeting = str(Path(self._folder.name) / "meeting")
+        places = [Place(rank=rank, local=rank, size=size, meeting=meeting) for rank in range(size)]
+        for place in places[1:]:
             read_end, write_end = os.pipe()
             self._pipes.append(write_end)
             process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [sys.executable, "-m", _FOLLOWER],
+                # -P as we were: a folder called `workers` where the user happens to stand is not ours.
+                [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", _FOLLOWER],
                 stdin=read_end,
                 stdout=sys.stderr.fileno(),
-                env={**os.environ, "LOCAL_RANK": str(rank)},  # noqa: TID251 - the library looks for its GPU there
+                env={**os.environ, "LOCAL_RANK": str(place.local)},  # noqa: TID251 - the library looks for its GPU there
                 start_new_session=True,  # Ctrl-C is for the first rank: it lets the others go when it is done.
             )
             self._processes.append(process)
-            os.close(read_end)
             # Ours stays open: its end tells the follower that we are gone.
-            os.write(write_end, msgspec.json.encode({**task, "place": self.place(rank, size)}) + b"\n")
+            os.write(write_end, msgspec.json.encode({**task, "place": place}) + b"\n")
+            os.close(read_end)
+        return places[0]
 
     def check(self) -> None:
         """Raises ConfigError if one has ended before it was ready; it has told why."""
@@ -174,7 +176,7 @@ class Followers:
                 process.wait()
         while self._pipes:
             os.close(self._pipes.pop())
-        self._folder.cleanup()
+        self._clean_up()
 
     def kill(self) -> None:
         """When there is no loop that could tell them to end."""
@@ -183,11 +185,15 @@ class Followers:
             process.kill()
         self.stop()
 
+    def _clean_up(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
     def _watch(self, rank: int, process: "subprocess.Popen[bytes]", on_loss: Callable[[], None]) -> None:
         code = process.wait()
         if not self._is_stopping:
             log.error("ranks.lost", rank=rank, exit_code=code)
-            self._folder.cleanup()  # our process is about to end without
+            self._clean_up()  # our process is about to end without
             on_loss()
 
 
