@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.cli.knock import Door, NoAnswerError, get
@@ -115,7 +116,8 @@ class Child:
 
     def rotate_log(self) -> None:
         """One older piece is kept. The process appends, so that it writes on in the emptied file."""
-        if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
-            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
-            with self.log.open("r+b") as log:
-                log.truncate()
+        with suppress(OSError):  # a disk that is full is no reason to stop the process
+            if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
+                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+                with self.log.open("r+b") as log:
+                    log.truncate()

@@ -104,7 +104,8 @@ class Fleet:
     @property
     def is_settled(self) -> bool:
         """The last change is done, or known to have failed."""
-        return self._is_still and (len(self._members) == self._wanted or bool(self.failure))
+        is_pausing = self._clock.monotonic() < self._grow_at
+        return self._is_still and (len(self._members) == self._wanted or is_pausing)
 
     @property
     def is_empty(self) -> bool:
@@ -135,7 +136,9 @@ class Fleet:
     def apply(self, settings: Worker) -> bool:
         """Begins to make all replicas as the settings say. False if they are so already."""
         goal = _Goal(settings, self._launcher.recipe(settings))
-        if goal == self._goal:
+        self._pauses.reset()
+        self._grow_at = self._clock.monotonic()
+        if goal == self._goal and self._wanted and (self._is_rolling or not self._outdated):
             self.failure = "" if self.is_complete else self.failure
             return False
         before = self._before or self._goal
@@ -155,9 +158,9 @@ class Fleet:
         return True
 
     def dismiss(self) -> None:
-        """All are to go."""
+        """All are to go, unless settings are applied again before they have gone."""
         self._say(f"{self._who} is retired")
-        self._wanted, self._scaler, self._is_rolling = 0, None, False
+        self._wanted, self._scaler, self._is_rolling, self._before = 0, None, False, None
         self._withdraw_newcomers()
 
     def terminate(self) -> None:
@@ -286,6 +289,7 @@ class Fleet:
             return
         leaving = min(outdated, key=lambda each: each.is_ready)
         if self._stops_first:
+            self._say(f"{self._who}: `{leaving.label}` makes room for its successor")
             leaving.retire()
             return
         taken = [each.gpus for each in self._replicas if each is not leaving]

@@ -35,7 +35,7 @@ class Fleets:
         self._ask = ask
         self._reload = Reload()
         self._written: Running | None = None
-        self._leaving: list[Fleet] = []
+        self._leaving: dict[str, Fleet] = {}
         self._fleets = {name: self._fleet(config, name, is_required=True) for name in config.workers}
 
     def __iter__(self) -> Iterator[Fleet]:
@@ -43,9 +43,9 @@ class Fleets:
 
     def look(self) -> None:
         """To be called many times a second. Raises NeverReadyError of a worker that was there from the start."""
-        for fleet in (*self, *self._leaving):
+        for fleet in self._all:
             fleet.look()
-        self._leaving = [fleet for fleet in self._leaving if not fleet.is_empty]
+        self._leaving = {name: fleet for name, fleet in self._leaving.items() if not fleet.is_empty}
         if not self._reload.is_done and all(fleet.is_settled for fleet in self):
             is_good = self._reload.is_good and not any(fleet.failure for fleet in self)
             self._reload = msgspec.structs.replace(self._reload, is_done=True, is_good=is_good)
@@ -69,21 +69,26 @@ class Fleets:
             self._say(f"{self._path} says nothing new of workers")
 
     def stop(self, is_hurried: Callable[[], bool]) -> None:
-        fleets = [*self, *self._leaving]
-        for fleet in fleets:
+        for fleet in self._all:
             fleet.terminate()
-        for fleet in fleets:
+        for fleet in self._all:
             fleet.end(is_hurried)
         running.state_path(self._config.data_path).unlink(missing_ok=True)
+
+    @property
+    def _all(self) -> tuple[Fleet, ...]:
+        return (*self, *self._leaving.values())
 
     def _apply(self, config: Config) -> bool:
         is_changed = False
         for name in sorted(self._fleets.keys() - config.workers.keys()):
             fleet = self._fleets.pop(name)
             fleet.dismiss()
-            self._leaving.append(fleet)
+            self._leaving[name] = fleet
             is_changed = True
         for name in config.workers:
+            if name in self._leaving:
+                self._fleets[name] = self._leaving.pop(name)
             if name in self._fleets:
                 is_changed |= self._fleets[name].apply(with_key(config, name))
                 continue
@@ -111,7 +116,7 @@ class Fleets:
     def _write(self) -> None:
         now = Running(
             config=str(self._path),
-            workers=tuple(fleet.state for fleet in (*self, *self._leaving)),
+            workers=tuple(fleet.state for fleet in self._all),
             reload=self._reload,
         )
         if now == self._written:

@@ -113,6 +113,22 @@ def test_a_new_worker_that_cannot_start_is_told_and_tried_again(installation: In
     assert any("worker `two`: `two-1` ended with exit code 2" in line for line in reload.lines)
 
 
+def test_a_worker_that_is_wanted_back_while_it_drains_starts_beside_what_drains(
+    installation: Installation,
+) -> None:
+    installation.edits("  one: {model: v1, serves: [own]}", "  two: {model: v1, serves: [own]}")
+    installation.edits("worker: one", "worker: two")
+    installation.fleets.reload()
+    installation.passes(1)
+    installation.edits("two", "one")
+
+    reload = installation.reloads()
+
+    assert installation.running == [("one-2", "v1")]
+    assert [worker.name for worker in installation.state.workers] == ["one"]
+    assert reload.is_good
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
