@@ -40,15 +40,18 @@ def test_the_other_signals_are_wishes_to_stop_and_are_counted() -> None:
 
 def test_a_terminal_that_is_closed_stops_it(tmp_path: Path) -> None:
     report = tmp_path / "report"
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-c", SCRIPT.format(report=report)])
-    heard = b""
-    while not heard.endswith(b"\n"):
-        heard += os.read(terminal, 100)
+    ours, terminal = pty.openpty()
+    # The first terminal that the leader of a session opens becomes its own.
+    script = f"import os\nos.open({os.ttyname(terminal)!r}, os.O_RDWR)\n" + SCRIPT.format(report=report)
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
 
-    os.close(terminal)
-    os.waitpid(pid, 0)
+        os.close(terminal)
+        os.close(ours)
+        process.wait(60)
 
     assert report.read_text() == "stop\n"
 
