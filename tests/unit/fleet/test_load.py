@@ -1,6 +1,6 @@
 """What is read off an engine's metrics page, and that nothing on it does harm.
 
-The pages are short forms of what these versions write: vLLM 0.6 (v0) and 0.10 (v1), SGLang 0.5, TGI 3.3, llama.cpp of
+The pages are short forms of what these versions write: vLLM 0.6 (v0) and 0.10 to 0.29 (v1), SGLang 0.5, TGI 3.3, llama.cpp of
 early 2025 and of 2026.
 """
 
