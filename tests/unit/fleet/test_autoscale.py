@@ -18,7 +18,7 @@ STEP_S = 2.0
 
 
 def settings(**changes: float) -> Autoscale:
-    return msgspec.convert({"max": 10, "target": 0.75} | changes, Autoscale)
+    return msgspec.convert({"max": 10, "target": 0.75, "average_s": 60, "burst_s": 10} | changes, Autoscale)
 
 
 def fleet(*running: float, queued: float = 0, slots: float = 8) -> dict[str, Load | None]:

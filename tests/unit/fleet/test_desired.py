@@ -55,7 +55,7 @@ def test_the_number_stays_when_the_servers_fall_silent() -> None:
     for now_s in range(1, 2000, 2):
         told.desired.watch(now_s, {"big": {}} if now_s % 4 == 1 else {})
 
-    assert told.page() == ['weighbridge_desired_replicas{upstream="big"} 6.0']
+    assert told.page() == ['weighbridge_desired_replicas{upstream="big"} 5.0']
 
 
 def test_a_change_is_logged_with_its_reason() -> None:
