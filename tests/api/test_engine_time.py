@@ -100,7 +100,7 @@ async def test_a_server_that_is_no_worker_of_ours_is_not_listened_to(
 
 @pytest.mark.fault("M22")
 @pytest.mark.parametrize("is_stream", [False, True])
-@pytest.mark.parametrize("told", ["3600.000000", "-1.0", "nan", "1e-3", "a lot", "9" * 200])
+@pytest.mark.parametrize("told", ["3600.000000", "-1.0", "9" * 200])
 async def test_a_time_that_cannot_be_is_marked_and_estimated_by_the_tokens(
     gateway: RunningGateway, upstream: ScriptedUpstream, told: str, is_stream: bool
 ) -> None:

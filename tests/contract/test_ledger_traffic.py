@@ -28,6 +28,11 @@ upstreams:
     base_url: https://api.example.com/v1
     models:
       large: {size: large, price: {input: 2.50, cached_input: 1.25, output: 10, source: list}, context_window: 4096, batch_price_factor: 0.5}
+  ours:
+    base_url: http://127.0.0.1:2/v1
+    is_worker: true
+    models:
+      big: {size: large, price: {input: 0, output: 0, engine_hour: 3.6, source: rent}, tokens_per_s: 1000, context_window: 4096}
   farther:
     base_url: https://api.example.org/v1
     models:
@@ -268,3 +273,13 @@ def test_the_reference_cost_is_that_of_each_answer_to_the_nano_dollar(site, draw
         if outcome not in PASSED_OVER
     )
     assert sum(hour.reference_cost or 0 for hour in hours) == expected
+
+
+def test_a_reference_that_is_paid_by_the_hour_costs_the_time_in_which_it_makes_the_tokens(site):
+    site.ledger.post([entry("a", created_ms=at(-2), input_tokens=100, output_tokens=10, engine_us=7)])
+
+    traffic = site.traffic(reference="big")
+
+    assert [hour.reference_cost for hour in traffic.hours] == [
+        20_000
+    ]  # 20 tokens' worth, 0.001 USD for each 1,000
