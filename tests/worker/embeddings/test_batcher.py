@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fixtures.scripted_encoder import BREAKS, LOST, NO_NUMBER, ScriptedEncoder, vector_of
@@ -280,6 +280,7 @@ async def test_a_beat_comes_when_the_step_that_runs_is_done() -> None:
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(lengths, st.integers(0, 9)), min_size=1, max_size=6), st.integers(1, 60))
 def test_everyone_gets_the_vectors_of_their_own_texts_in_their_order(
     requests: list[tuple[list[int], int]], step_tokens: int
