@@ -1,6 +1,7 @@
 """Upstreams whose servers come and go: behind a name, or as a worker's roster lists them."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -296,3 +297,20 @@ async def test_a_call_that_finds_its_server_replaced_goes_to_the_new_one(
 
     assert await fleet.ask() == "Paris"
     assert (len(old.attempts), len(new.attempts)) == (1, 1)
+
+
+async def test_the_name_that_is_asked_of_tls_stays_the_hosts(make_fleet: MakeFleet) -> None:
+    asked: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    names = Names("127.0.0.1")
+    fleet = make_fleet(names, **{**behind_a_name(port), "base_url": f"https://models.example:{port}/v1"})
+    await fleet.pool.look()
+
+    async with server:
+        with pytest.raises(UpstreamError):  # it has no certificate
+            await fleet.ask()
+
+    assert asked == ["models.example"]
