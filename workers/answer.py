@@ -1,7 +1,10 @@
 """One request on its way through the engine: waits for a place, measures, and sends what comes, whole or in pieces."""
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
+
+import msgspec
 
 from workers.engines.contract import Engine, Job, Token, TokenUsage
 from workers.errors import BusyError, EngineError
@@ -14,6 +17,8 @@ from workers.slots import Slots
 from workers.timing import Clocks
 
 ENGINE_SECONDS = b"x-weighbridge-engine-seconds"
+SALT_HEADER = b"x-weighbridge-salt"
+_SALT = re.compile(rb"[0-9a-f]{16}")
 
 
 class Answer:
@@ -39,7 +44,8 @@ class Answer:
         """Its share of the engine's time; likewise."""
 
     async def send(self, exchange: Exchange, request: Request) -> None:
-        async with aclosing(self._tokens(Job(exchange.id, request))) as tokens:
+        job = Job(exchange.id, request, salt=_salt(exchange))
+        async with aclosing(self._tokens(job)) as tokens:
             if request.stream:
                 await self._stream(exchange, tokens, self._chunks(exchange, request))
             else:
@@ -88,7 +94,8 @@ class Answer:
         began = self._clocks.monotonic_s()
         last: float | None = None
         async with AsyncExitStack() as stack:
-            await self._wait(stack, job.request.choices, began)
+            rank = await self._wait(stack, job.request.choices, began)
+            job = msgspec.structs.replace(job, rank=rank)
             spent = stack.enter_context(self._meter.running(job.request.choices))
             tokens = await stack.enter_async_context(aclosing(self._engine.generate(job)))
             async for token in tokens:
@@ -104,16 +111,17 @@ class Answer:
                     last = now
                 yield token
 
-    async def _wait(self, stack: AsyncExitStack, places: int, began: float) -> None:
+    async def _wait(self, stack: AsyncExitStack, places: int, began: float) -> float:
         end: WaitEnd = "gone"
         try:
-            await stack.enter_async_context(self._slots.hold(places, self._priority))
+            rank = await stack.enter_async_context(self._slots.hold(places, self._priority))
             end = "served"
         except BusyError:
             end = "refused"
             raise
         finally:
             self._metrics.waited(self._priority, end, self._clocks.monotonic_s() - began)
+        return rank
 
     def _told_seconds(self) -> bytes:
         return f"{self._engine_s:.6f}".encode()
@@ -122,3 +130,9 @@ class Answer:
         if self.usage is None:
             raise EngineError
         return self.usage
+
+
+def _salt(exchange: Exchange) -> str | None:
+    """Nonsense counts as nothing."""
+    given = exchange.told(SALT_HEADER)
+    return given.decode() if _SALT.fullmatch(given) else None

@@ -53,12 +53,12 @@ def _engine(model: ModelFile, args: argparse.Namespace, place: Place | None) -> 
 
         options = options_of(model, args, place)
         return TransformersEngine(model, options, seeds=random.SystemRandom(), place=place)
-    common = _given(args, "slots", "context", "threads", "batch", "reuse_prompts")
+    common = _given(args, "slots", "context", "threads", "batch")
     own = _given(args, "precision", "device", "attention", "kv_gib", "tensor_parallel")
     given = [name for name, value in own.items() if value not in (None, "auto")]
     if given:
         raise ConfigError(f"--{given[0].replace('_', '-')} is for the transformers engine")
-    return LlamaCppEngine(model, **common)
+    return LlamaCppEngine(model, **common, reuse_prompts=args.reuse_prompts == "always")
 
 
 def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:

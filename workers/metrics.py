@@ -133,6 +133,21 @@ class _EngineFigures(Collector):
         if stats.kv_blocks:
             yield GaugeMetricFamily(prefix + "kv_blocks", "Blocks of keys and values.", stats.kv_blocks)
             yield GaugeMetricFamily(prefix + "kv_blocks_used", "Those in use.", stats.kv_blocks_used)
+            yield GaugeMetricFamily(
+                prefix + "kv_blocks_kept", "Those of earlier prompts.", stats.kv_blocks_kept
+            )
+            yield GaugeMetricFamily(
+                prefix + "waiting_slots", "Slots that wait for memory.", stats.waiting_slots
+            )
+            yield CounterMetricFamily(
+                prefix + "put_back", "Answers that gave their memory to others.", stats.put_back
+            )
+        if stats.cached_prompt_tokens is not None:
+            yield CounterMetricFamily(
+                prefix + "cached_prompt_tokens",
+                "Prompt tokens found and not computed.",
+                stats.cached_prompt_tokens,
+            )
         if stats.step_tokens:
             yield GaugeMetricFamily(
                 prefix + "step_tokens", "Tokens that a step may have now.", stats.step_tokens

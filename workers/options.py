@@ -28,7 +28,9 @@ has loaded and answered. SIGTERM lets running requests finish, then exits with 0
 one skips the lame duck.
 
 Where a key is set, the header x-weighbridge-priority, 0 to 9, says which of the waiting go
-first. The gateway sends it to upstreams with `is_worker: true`.
+first; x-weighbridge-time-left-ms for how long the caller waits; x-weighbridge-salt, 16 hex
+digits, among whom prompts are reused. The gateway sends them to upstreams with
+`is_worker: true`.
 
 routes:
   POST /v1/chat/completions, POST /v1/completions                 with the key, if one is set
@@ -103,9 +105,13 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--reuse-prompts",
-        action="store_true",
-        help="keep earlier prompts and compute only what differs. Its timing tells callers of each "
-        "other's prompts: for one tenant only",
+        nargs="?",
+        choices=["auto", "always", "never"],
+        const="always",
+        default="auto",
+        help="keep earlier prompts and compute only what differs. Its timing tells callers of each other's prompts: "
+        "auto does so among requests of one x-weighbridge-salt (llama.cpp: never); always is for one tenant only, "
+        "and is what the bare option means",
     )
     group.add_argument(
         "--engine",

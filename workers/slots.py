@@ -58,19 +58,21 @@ class Slots:
         return sum(waiter.priority == priority for waiter in self._line)
 
     @asynccontextmanager
-    async def hold(self, count: int, priority: int = DEFAULT_PRIORITY) -> AsyncIterator[None]:
-        """Raises BusyError when the line is full of those who go before, or when the turn did not come in time."""
-        await self._take(count, priority)
+    async def hold(self, count: int, priority: int = DEFAULT_PRIORITY) -> AsyncIterator[float]:
+        """Gives the rank: the lower goes first. Raises BusyError when the line is full of those who go before, or when
+        the turn did not come in time."""
+        rank = self._now_s() - priority * self._age_s
+        await self._take(count, priority, rank)
         try:
-            yield
+            yield rank
         finally:
             self._give_back(count)
 
-    async def _take(self, count: int, priority: int) -> None:
+    async def _take(self, count: int, priority: int, rank: float) -> None:
         if not self._line and count <= self._free:
             self._free -= count
             return
-        waiter = self._line_up(count, priority)
+        waiter = self._line_up(count, priority, rank)
         try:
             async with asyncio.timeout(self._max_wait_s):
                 is_placed = await waiter.turn
@@ -85,9 +87,8 @@ class Slots:
                 "The model is busy and its queue is full. Try again in a moment.", retry_after_s=1
             )
 
-    def _line_up(self, count: int, priority: int) -> _Waiter:
+    def _line_up(self, count: int, priority: int, rank: float) -> _Waiter:
         """The last in line goes when there is no room: it may be the one that came."""
-        rank = self._now_s() - priority * self._age_s
         waiter = _Waiter(count, priority, rank, asyncio.get_running_loop().create_future())
         insort(self._line, waiter, key=_by_rank)
         self._call_next()

@@ -34,6 +34,10 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 class Job(msgspec.Struct, frozen=True):
     id: str
     request: Request
+    rank: float = 0.0
+    """Where an engine has to choose, the lower goes first."""
+    salt: str | None = None
+    """An engine may let it find what it has computed of a prompt with the same salt, and of no other."""
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
@@ -63,6 +67,15 @@ class EngineStats(msgspec.Struct, frozen=True):
     kv_blocks: int = 0
     """Of the memory for keys and values; 0 if the engine does not tell."""
     kv_blocks_used: int = 0
+    """By requests, without what may be thrown away."""
+    kv_blocks_kept: int = 0
+    """Of earlier prompts, to be found again for as long as nobody needs the room."""
+    waiting_slots: int = 0
+    """Of those busy: what waits for memory, or for its first step."""
+    put_back: int = 0
+    """Times that an answer had to give its memory to others."""
+    cached_prompt_tokens: int | None = None
+    """Those that were found and not computed; None if the engine does not tell."""
     step_tokens: int = 0
     """How many a step may have now; 0 if the engine does not tell. Fewer after a step for which there was no memory."""
     out_of_memory: int = 0

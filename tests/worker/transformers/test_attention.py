@@ -144,7 +144,7 @@ def test_what_is_padded_is_a_quarter_and_the_slack_at_most() -> None:
 
 @pytest.fixture(scope="module", params=["sequence", "sdpa"])
 def either(request: pytest.FixtureRequest, tiny_folder: Path) -> Iterator[Asker]:
-    with running_engine(tiny_folder, attention=request.param, batch=24, reuse_prompts=True) as asker:
+    with running_engine(tiny_folder, attention=request.param, batch=24, reuse_prompts="always") as asker:
         yield asker
 
 

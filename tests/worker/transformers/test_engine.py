@@ -12,8 +12,8 @@ import transformers
 
 from tests.fixtures.tiny_model import END, Asker, running_engine
 from workers.chats import Chats
-from workers.engines.transformers_engine.preparation import Options
 from workers.engines.transformers_engine.engine import TransformersEngine
+from workers.engines.transformers_engine.preparation import Options
 from workers.errors import ConfigError, EngineError, InvalidRequestError
 from workers.health import Canary
 from workers.models import ModelFile
@@ -57,7 +57,7 @@ def chunked(tiny_folder: Path) -> Iterator[Asker]:
 
 @pytest.fixture(scope="module")
 def sharing(tiny_folder: Path) -> Iterator[Asker]:
-    with running_engine(tiny_folder, reuse_prompts=True) as asker:
+    with running_engine(tiny_folder, reuse_prompts="always") as asker:
         yield asker
 
 

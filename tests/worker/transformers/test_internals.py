@@ -3,9 +3,11 @@
 import inspect
 
 import transformers
-from transformers.generation.continuous_batching import cb_logits_processors, continuous_api, scheduler
+from transformers.generation.continuous_batching import cache, cb_logits_processors, continuous_api, scheduler
+from transformers.generation.continuous_batching.cache_allocators import cache_allocator
 
 from tests.fixtures.tiny_model import Asker
+from workers.engines.transformers_engine.blocks import Blocks
 from workers.engines.transformers_engine.loading import BY_SEQUENCE
 
 
@@ -26,12 +28,23 @@ def test_the_methods_that_are_overridden_are_there_with_their_arguments() -> Non
     expected = {
         continuous_api.ContinuousBatchingManager._create_batch_processor: ["self"],
         continuous_api.ContinuousBatchingManager._run_generation_loop: ["self"],
+        continuous_api.ContinuousBatchingManager._generation_loop_body: ["self", "batch_processor", "bootstrapping"],
+        continuous_api.ContinuousBatchingManager._generation_step: ["self"],
+        continuous_api.ContinuousBatchingManager._handle_critical_error: ["self", "error", "batch_processor"],
         continuous_api.OutputRouter.deliver: ["self", "output"],
         continuous_api.OutputRouter.deliver_batch: ["self", "outputs"],
         scheduler.FIFOScheduler.schedule_batch: ["self", "token_budget", "cache_budget"],
         scheduler.Scheduler.add_waiting_request: ["self", "state"],
         scheduler.Scheduler.clear_cancelled_requests: ["self"],
+        scheduler.Scheduler._get_waiting_candidates: ["self"],
         scheduler.Scheduler._infer_request_tokens: ["self", "state", "request_ids_to_remove_from_waiting"],
+        cache.PagedAttentionCache.can_store_request_tokens: ["self", "state", "request_len", "dry_run"],
+        cache.PagedAttentionCache.compute_free_capacity: ["self", "relative"],
+        cache.PagedAttentionCache.mark_complete_blocks: ["self", "state", "complete_blocks"],
+        cache.PagedAttentionCache.search_prefix_match: ["self", "request_id", "prompt_ids"],
+        cache.PagedAttentionCache.count_storable_requests: ["self", "list_blocks_needed"],
+        cache_allocator.compute_block_hash: ["parent_hash", "tokens"],
+        cache_allocator.BlockLedger.register_new_hash: ["self", "block_id", "block_hash"],
         cb_logits_processors.ContinuousBatchingLogitsProcessor.prepare_tensor_args: ["self", "requests_with_new_token"],
         cb_logits_processors.ContinuousBatchingLogitsProcessor.__call__: ["self", "scores", "tensor_arg"],
     }  # fmt: skip
@@ -48,6 +61,8 @@ async def test_the_running_parts_are_ours(tiny: Asker) -> None:
 
     assert processor.scheduler._loop is loop
     assert processor.offloading_manager.scheduler is processor.scheduler
+    assert type(processor.cache) is Blocks
+    assert processor.scheduler.cache is processor.inputs_and_outputs.cache is processor.cache
     assert processor.model_runner.logit_processor.logits_processor[0] is loop._sampler
     assert processor.output_router is manager.output_router
     assert not processor.do_sample

@@ -9,12 +9,16 @@ import pytest
 import torch
 import transformers
 
+from workers.assembly import service_of
 from workers.engines.transformers_engine import attention, loading, splitting
 from workers.engines.transformers_engine.loading import BY_SEQUENCE, GIB, Shape
 from workers.engines.transformers_engine.loop import Loop, config_of
 from workers.engines.transformers_engine.memory import Budget, plan
 from workers.engines.transformers_engine.row import Inbox, Row, Sampling
 from workers.errors import ConfigError
+from workers.models import find
+from workers.options import parser
+from workers.timing import Clocks
 
 SHAPE = Shape(layers=32, kv_heads=8, head_size=128, window=8192, vocabulary=128_256, width=4096)
 
@@ -70,7 +74,7 @@ async def test_a_model_under_the_hooks_of_a_device_map_says_what_it_says_without
 
 
 def test_the_first_gpu_holds_what_keys_and_values_leave() -> None:
-    budget = Budget(page=32, blocks=1, window=4096, kv_bytes=8 * GIB, is_enough_for_all=True)
+    budget = Budget(page=32, blocks=1, window=4096, kv_bytes=8 * GIB)
 
     places = splitting.room([20 * GIB, 24 * GIB], budget, SHAPE, bytes_per_value=2)
 
@@ -78,7 +82,7 @@ def test_the_first_gpu_holds_what_keys_and_values_leave() -> None:
 
 
 def test_a_first_gpu_that_cannot_hold_the_keys_of_all_is_refused_with_the_numbers() -> None:
-    budget = Budget(page=32, blocks=1, window=4096, kv_bytes=19 * GIB, is_enough_for_all=True)
+    budget = Budget(page=32, blocks=1, window=4096, kv_bytes=19 * GIB)
 
     with pytest.raises(
         ConfigError, match=r"first GPU: 19\.0 GiB, beside 1\.0 GiB .* 20\.0 GiB are free there"
@@ -102,3 +106,12 @@ def test_what_cannot_be_split_is_refused(kind: str, count: int, gpus: int, reaso
 def test_without_a_gpu_there_is_nothing_to_split_over() -> None:
     with pytest.raises(ConfigError, match="there is no GPU"):
         loading.pick_device("split")
+
+
+def test_an_encoder_stays_on_one_gpu(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
+    args = parser().parse_args(["--model", str(tmp_path), "--device", "split"])
+    clocks = Clocks(unix_s=lambda: 0, monotonic_s=lambda: 0.0)
+
+    with pytest.raises(ConfigError, match="--device split are not for encoders"):
+        service_of(find(args.model), args, clocks)

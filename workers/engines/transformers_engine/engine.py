@@ -18,7 +18,7 @@ from workers.engines.transformers_engine.answer import Answer
 from workers.engines.transformers_engine.preparation import Options
 from workers.engines.transformers_engine.prompt import Prompts
 from workers.engines.transformers_engine.ranks import Followers, Meeting, Place
-from workers.engines.transformers_engine.row import Inbox, Row, Sampling, call_in
+from workers.engines.transformers_engine.row import Inbox, Row, Sampling, call_in, root_of
 from workers.engines.transformers_engine.settings import defaults_of, sampling_of, stops_of
 from workers.engines.transformers_engine.text import Vocabulary
 from workers.engines.transformers_engine.tools import CallReader, Family, callable_tools, family_of
@@ -152,9 +152,16 @@ class TransformersEngine:
                 randomness=random.Random(self._seed(request, choice % each)),  # noqa: S311 - it picks words, no secrets
                 inbox=inbox,
                 grammar=grammar and grammar.copy(),
+                rank=job.rank,
+                root=self._root(job.salt),
             )
             for choice in range(len(prompts) * each)
         ]
+
+    def _root(self, salt: str | None) -> int | None:
+        if salt is None:
+            return root_of("") if self._options.reuse_prompts == "always" else None
+        return root_of(salt)
 
     def _seed(self, request: Request, choice: int) -> int | str:
         """The first of several answers is the one that the same seed gives alone."""

@@ -23,10 +23,12 @@ from transformers.generation.continuous_batching.continuous_api import (
 from transformers.generation.continuous_batching.scheduler import FIFOScheduler
 
 from workers.engines.contract import EngineStats
+from workers.engines.transformers_engine.blocks import Blocks
 from workers.engines.transformers_engine.hook import Echo, Sampler
 from workers.engines.transformers_engine.lockstep import Lockstep
 from workers.engines.transformers_engine.memory import Budget
 from workers.engines.transformers_engine.row import Row, Step, call_in
+from workers.engines.transformers_engine.scheduler import RankScheduler, row_of
 from workers.engines.transformers_engine.steps import StepSize, take_back
 from workers.errors import EngineError
 
@@ -40,8 +42,7 @@ def config_of(budget: Budget, *, slots: int, batch: int, shares_prefixes: bool) 
         max_batch_tokens=batch,
         max_requests_per_batch=slots,
         allow_block_sharing=shares_prefixes,
-        # The margin holds new requests back for the sake of running ones, which need none if there is room for all.
-        safety_margin=0.0 if budget.is_enough_for_all else None,
+        safety_margin=0.0,  # our scheduler looks ahead, and by request
         # The sampler is Python between two steps: it can neither be captured nor be a step ahead.
         use_async_batching=False,
         use_cuda_graph=False,
@@ -186,6 +187,7 @@ class _Manager(ContinuousBatchingManager):  # type: ignore[misc]  # the library 
         is_new = self.batch_processor is None
         processor = super()._create_batch_processor()
         if is_new:
+            Blocks.become(processor.cache)
             scheduler = _Scheduler(processor.scheduler, self._our_loop)
             processor.scheduler = processor.offloading_manager.scheduler = scheduler
         return processor
@@ -264,19 +266,19 @@ class _Router(OutputRouter):  # type: ignore[misc]  # the library has no types
             self.deliver(output)
 
 
-class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no types
-    """First come, first served; what decodes goes before what is read."""
+class _Scheduler(RankScheduler):
+    """Tells of what happens, and takes in what is asked."""
 
     def __init__(self, base: FIFOScheduler, loop: Loop) -> None:
-        super().__init__(base.cache, base.safety_margin, base.max_requests_per_batch)
+        super().__init__(base, loop.step)
         self._loop = loop
         self._cancelled: list[str] = []
-        self._steps = 0
         self._prompt_tokens = 0
+        self._found_tokens = 0
 
     def add_waiting_request(self, state: Any) -> None:
         super().add_waiting_request(state)
-        self._loop.arrived(state.logit_processor_kwargs["row"])
+        self._loop.arrived(row_of(state))
 
     def set_request_cancellation(self, request_id: str) -> None:
         self._cancelled.append(request_id)
@@ -294,16 +296,8 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no typ
         return states
 
     def schedule_batch(self, token_budget: int, cache_budget: int) -> Any:
-        step = self._loop.step
-        if (
-            len(self.active_requests) > step.tokens
-        ):  # not all get a token: first those who were longest without
-            turns = sorted(self.active_requests.items(), key=lambda item: row_of(item[1]).served_at)
-            self.active_requests = dict(turns)
-        batch = super().schedule_batch(min(token_budget, step.tokens), cache_budget)
-        self._steps += 1
+        batch = super().schedule_batch(token_budget, cache_budget)
         for request in batch[0] or ():
-            row_of(request.state).served_at = self._steps
             if not request.state.generated_tokens:
                 self._prompt_tokens += request.query_length
         if self._loop.lockstep is not None:
@@ -318,9 +312,10 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no typ
     def _infer_request_tokens(self, state: Any, request_ids_to_remove_from_waiting: set[str]) -> list[int]:
         before = len(state.remaining_prefill_tokens)
         tokens: list[int] = super()._infer_request_tokens(state, request_ids_to_remove_from_waiting)
-        row = state.logit_processor_kwargs["row"]
+        found, row = before - len(state.remaining_prefill_tokens), row_of(state)
         if not row.counts:
-            row.cached += before - len(state.remaining_prefill_tokens)
+            row.cached += found
+            self._found_tokens += found
         return tokens
 
     def figures(self, generated_tokens: int) -> EngineStats:
@@ -331,11 +326,10 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no typ
             generated_tokens=generated_tokens,
             kv_blocks=blocks,
             kv_blocks_used=blocks - round(self.cache.compute_free_capacity() * blocks),
+            kv_blocks_kept=self.cache.kept,
+            waiting_slots=len(self.waiting_requests),
+            put_back=self.put_back,
+            cached_prompt_tokens=self._found_tokens,
             step_tokens=self._loop.step.tokens,
             out_of_memory=self._loop.step.failures,
         )
-
-
-def row_of(state: Any) -> Row:
-    row: Row = state.logit_processor_kwargs["row"]
-    return row

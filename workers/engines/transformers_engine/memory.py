@@ -18,8 +18,6 @@ class Budget(msgspec.Struct, frozen=True):
     window: int
     """Tokens of one request."""
     kv_bytes: int
-    is_enough_for_all: bool
-    """Whether every slot can fill its window at the same time. If not, some wait and are read again."""
 
 
 def plan(
@@ -36,7 +34,7 @@ def plan(
             f"--kv-gib {kv_gib:g} holds {blocks * page:,} tokens, and one request may have {window:,} (--context): "
             f"give at least {each * per_block / GIB:.3f}"
         )
-    return Budget(page, blocks, window, blocks * per_block, blocks >= slots * each)
+    return Budget(page, blocks, window, blocks * per_block)
 
 
 def check_fits(parameters: int, precision: str, budget: Budget, free: int, device: str) -> None:

@@ -20,7 +20,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     batch: int | None = None
     """Tokens of one step, of prompts and answers together; a longer prompt is read in several."""
-    reuse_prompts: bool = False
+    reuse_prompts: str = "auto"
+    """`auto`: by requests with a salt, among the same salt. `always`: by all, those without one among themselves."""
     precision: str = "auto"
     device: str = "auto"
     attention: str = "auto"
@@ -109,7 +110,7 @@ def load(folder: Path, plan: Plan, meeting: Meeting | None) -> Parts:
         plan.budget,
         slots=options.slots,
         batch=max(options.batch or DEFAULT_BATCH[plan.device.partition(":")[0]], 2 * options.slots),
-        shares_prefixes=options.reuse_prompts,
+        shares_prefixes=options.reuse_prompts != "never",
     )
     if meeting is None:
         return Parts(loaded, config, None)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -67,6 +68,11 @@ def call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arg
         loop.call_soon_threadsafe(function, *args)
 
 
+def root_of(salt: str) -> int:
+    """What the hashes of blocks begin with for all who have this salt: no block of theirs has another's hash."""
+    return int.from_bytes(blake2b(salt.encode(), digest_size=8, person=b"salt").digest(), "little")
+
+
 @dataclass(eq=False)
 class Row:
     id: str
@@ -78,6 +84,10 @@ class Row:
     randomness: random.Random
     inbox: Inbox
     grammar: Grammar | None = None
+    rank: float = 0.0
+    """Lower goes first."""
+    root: int | None = None
+    """What the hashes of its blocks begin with: who has the same finds them. None: nobody, and it finds none."""
     counts: Counter[int] = field(default_factory=Counter)
     """Of each token, how often it was picked."""
     cached: int = 0
@@ -102,7 +112,8 @@ class Row:
 
     def __getstate__(self) -> dict[str, Any]:
         """What another rank has of it: which row it is. Only the first one picks tokens, and knows who asked."""
-        return {"id": self.id, "counts": Counter(), "cached": 0, "served_at": 0, "has_arrived": False}
+        told = {"id": self.id, "rank": self.rank, "root": self.root}
+        return told | {"counts": Counter(), "cached": 0, "served_at": 0, "has_arrived": False}
 
     def __deepcopy__(self, memo: object) -> "Row":
         # A request that had to give its memory away is made again from a copy of its arguments; it is the same row.
