@@ -8,6 +8,7 @@ from workers.chats import Chats
 from workers.embeddings.assembly import embeddings_of, is_encoder
 from workers.engines.contract import Engine
 from workers.engines.llamacpp_engine import LlamaCppEngine
+from workers.engines.transformers_engine.loading import SPLIT
 from workers.engines.transformers_engine.preparation import Options
 from workers.engines.transformers_engine.ranks import Place, tensor_parallel
 from workers.errors import ConfigError
@@ -29,6 +30,10 @@ def service_of(
         "now_s": clocks.monotonic_s,
     }
     if is_encoder(model, args):
+        if place is not None or args.device == SPLIT:
+            raise ConfigError(
+                "torchrun and --device split are not for encoders; for more GPUs, start more workers"
+            )
         return embeddings_of(model, args, line, clocks)
     engine = _engine(model, args, place)
     return Chats(engine, Slots(engine.slots, **line), clocks)

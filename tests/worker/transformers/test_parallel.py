@@ -1,6 +1,7 @@
 """One model in two processes: what it says is what one process says, and neither outlives the other. On CPUs, by gloo."""
 
 import asyncio
+import inspect
 import json
 import signal
 import subprocess
@@ -12,11 +13,14 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from transformers.generation.continuous_batching.continuous_api import ContinuousBatchProcessor
+from transformers.generation.continuous_batching.distributed import DistributedHelper
 
 from tests.fixtures.tiny_model import END, Asker, running_engine, write_model, write_tokenizer
 from tests.fixtures.worker import ROOT, Worker, running_worker
 from workers.engines.transformers_engine import parallel
 from workers.engines.transformers_engine.loading import Shape, read_shape
+from workers.engines.transformers_engine.lockstep import Lockstep
 from workers.engines.transformers_engine.memory import plan
 from workers.engines.transformers_engine.ranks import Followers, Place, tensor_parallel, torchrun_place
 from workers.errors import ConfigError
@@ -24,6 +28,8 @@ from workers.errors import ConfigError
 PROMPTS = ["The weight of a letter", "Numbers: 0 1 2", "winter", "über den großen", "signs: , . ; " * 12]
 NEVER_ENDS = {"logit_bias": {str(END): -100}}
 OPTIONS = ("--tensor-parallel", "2", "--slots", "16", "--context", "512", "--batch", "32")
+SCARCE = ("--kv-gib", "0.00026", "--reuse-prompts")
+"""Each rank has room for two whole windows, 34 blocks; so requests wait, are put back, and find each other's prompts."""
 GONE_LIMIT_S = 30
 
 
@@ -39,7 +45,7 @@ def even_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, even_folder: Path) -> Iterator[Worker]:
     """Two ranks. That they end well when they are told to is claimed at the end."""
-    with running_worker(tmp_path_factory.mktemp("pair"), *OPTIONS, model=str(even_folder)) as worker:
+    with running_worker(tmp_path_factory.mktemp("pair"), *OPTIONS, *SCARCE, model=str(even_folder)) as worker:
         (follower,) = followers_of(worker)
         yield worker
         code = worker.stop()
@@ -131,6 +137,17 @@ async def test_clients_that_hang_up_leave_nothing_behind_and_the_ranks_in_step(
     assert await complete(pair, prompt="winter", temperature=0, max_tokens=24) == [expected.text]
 
 
+async def test_the_ranks_put_the_same_answers_back(pair: Worker, alone: Asker) -> None:
+    prompts = [f"{number} winter" for number in range(8)]
+    body: dict[str, Any] = {"temperature": 0, "max_tokens": 160, **NEVER_ENDS}
+    expected = await asyncio.gather(*(alone.ask(prompt=prompt, **body) for prompt in prompts))
+
+    texts = await asyncio.gather(*(complete(pair, prompt=prompt, **body) for prompt in prompts))
+
+    assert texts == [[reply.text] for reply in expected]
+    assert await metric(pair, "engine_put_back_total") > 0
+
+
 async def test_what_is_loaded_tells_on_how_many(pair: Worker) -> None:
     async with client(pair) as http:
         card = (await http.get("/models")).json()["data"][0]
@@ -161,7 +178,10 @@ async def test_when_a_rank_dies_its_worker_fails_what_runs_and_ends(
 
 
 @pytest.mark.fault("S19")
-def test_when_the_first_rank_is_killed_no_other_stays() -> None:
+def test_when_the_first_rank_is_killed_no_other_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where it leaves what it cannot take away any more
     script = (
         "import sys, time\n"
         "from workers.engines.transformers_engine.ranks import Followers\n"
@@ -232,6 +252,18 @@ def test_an_uneven_vocabulary_stays_whole_on_every_rank(tiny_folder: Path, even_
     assert "lm_head" not in uneven.tp_plan
     assert "model.layers.*.self_attn.k_proj" in uneven.tp_plan
     assert even.tp_plan is None
+
+
+def test_the_library_asks_for_what_is_answered_in_its_place() -> None:
+    asked, answered = (
+        list(inspect.signature(method).parameters)
+        for method in (DistributedHelper.tp_all_reduce_state, Lockstep.state)
+    )
+
+    assert asked == answered
+    assert "self.distributed_helper.tp_all_reduce_state(" in inspect.getsource(
+        ContinuousBatchProcessor._update_tp_group_state
+    )
 
 
 TORCHRUN = {
