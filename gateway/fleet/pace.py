@@ -21,13 +21,17 @@ class Counts:
     def __init__(self, over_s: float) -> None:
         self._over_s = over_s
         self._seen: deque[tuple[float, float, float, bool]] = deque()
+        self._running = 0.0
+        """Their sum, so that a reading costs the same however many there are."""
 
     def add(self, now_s: float, tokens: float, *, running: float, is_queued: bool) -> None:
         if self._seen and (tokens < self._seen[-1][1] or now_s <= self._seen[-1][0]):
             self._seen.clear()  # it was started again, and counts from 0
+            self._running = 0.0
         self._seen.append((now_s, tokens, running, is_queued))
+        self._running += running
         while len(self._seen) > 2 and self._seen[1][0] <= now_s - self._over_s:
-            self._seen.popleft()
+            self._running -= self._seen.popleft()[2]
 
     @property
     def speed(self) -> float | None:
@@ -39,7 +43,7 @@ class Counts:
 
     @property
     def running(self) -> float:
-        return sum(running for _, _, running, _ in self._seen) / len(self._seen)
+        return self._running / len(self._seen)
 
     @property
     def is_at_its_limit(self) -> bool:
@@ -50,14 +54,14 @@ class Pace:
     """What a server of a fleet makes when it is full.
 
     The time that it takes for one token of each of its requests is a line over their number: what reading the weights
-    takes, and what each request adds. Least squares over the last hour. Where nobody knows how many requests make it
+    takes, and what each request adds. It is fitted to the last hour. Where nobody knows how many requests make it
     full, it is what a server made in which some waited.
     """
 
     def __init__(self) -> None:
         self._at_s: float | None = None
         self._line = [0.0] * 5
-        """Sums of 1, n, t, n * n and n * t."""
+        """Sums of 1, n, t, v and n * v: requests, time for a token of each, and tokens per second, which is n / t."""
         self._waiting: float | None = None
 
     def forget(self, now_s: float) -> None:
@@ -76,23 +80,24 @@ class Pace:
             self._waiting = before + _LEARNING * (speed - before)
         running = counts.running
         if running >= _FEWEST:
-            step_s = running / speed
-            row = (1.0, running, step_s, running * running, running * step_s)
+            row = (1.0, running, running / speed, speed, running * speed)
             self._line = [sum_ + each for sum_, each in zip(self._line, row, strict=True)]
 
     def full_speed(self, places: float | None) -> float | None:
         """Tokens per second. None before it has seen enough different numbers of requests."""
         if places is None:
             return self._waiting
-        weight, running, step_s, squares, products = self._line
+        weight = self._line[0]
         if weight < 1:
             return None
-        mean, step_s = running / weight, step_s / weight
-        spread = squares / weight - mean * mean
-        if spread < (_APART * mean) ** 2:
+        running, step_s, speed, products = (each / weight for each in self._line[1:])
+        # Of the requests there are only samples, whose noise would make a slope of its own; tokens are counted. So it is
+        # found by the speed: cov(t, v) / cov(n, v), where the mean of t * v is that of n.
+        spread = products - running * speed
+        if spread < _APART**2 * running * speed:
             return None
-        slope = (products / weight - mean * step_s) / spread
-        return places / (step_s + min(max(slope, 0.0), step_s / mean) * (places - mean))
+        slope = (running - step_s * speed) / spread
+        return places / (step_s + min(max(slope, 0.0), step_s / running) * (places - running))
 
 
 def supposed_share(running: float, places: float) -> float:

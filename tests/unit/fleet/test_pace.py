@@ -49,6 +49,18 @@ def test_noise_does_not_mislead_it_much() -> None:
     assert pace.full_speed(32) == pytest.approx(speed(32), rel=0.1)
 
 
+def test_that_requests_are_only_sampled_does_not_make_a_slope() -> None:
+    """A server with one place does in twice the time twice as much, however few samples tell that it was busy."""
+    pace, chance = Pace(), random.Random(3)
+
+    for now_s in range(2000):
+        busy = chance.uniform(0.3, 0.9)
+        pace.forget(now_s)
+        pace.learn(counted(sum(chance.random() < busy for _ in range(24)) / 24, busy * 100))
+
+    assert pace.full_speed(1) == pytest.approx(100, rel=0.1)
+
+
 def test_one_number_of_requests_says_nothing_of_others() -> None:
     assert taught(batching(0.005, 0.0003), [8.0] * 100).full_speed(32) is None
     assert Pace().full_speed(32) is None
