@@ -19,6 +19,7 @@ examples:
   python -m workers --model smollm2-135m-instruct
   python -m workers --model ~/models/qwen3-8b-q4_k_m.gguf --serve medium --context 16384
   python -m workers --model ~/models/Qwen3-8B --serve medium --slots 32 --kv-gib 40
+  python -m workers --model ~/models/Qwen3-32B --serve large --tensor-parallel 2
   python -m workers --model ~/models/all-MiniLM-L6-v2 --serve vectors
   python -m workers --model smollm2-135m-instruct --serve small --serve medium \\
       --port 0 --api-key-file worker.key --threads 1
