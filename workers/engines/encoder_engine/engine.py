@@ -19,7 +19,7 @@ from workers.models import ModelFile
 if TYPE_CHECKING:
     from workers.embeddings.contract import Vector
 
-DEFAULT_BATCH = {"cpu": 512, "cuda": 16_384}
+DEFAULT_BATCH = {"cpu": 256, "cuda": 16_384}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
