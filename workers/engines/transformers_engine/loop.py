@@ -5,6 +5,7 @@ Everything of transformers that is not its public interface is leaned on here an
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -27,6 +28,7 @@ from workers.engines.transformers_engine.blocks import Blocks
 from workers.engines.transformers_engine.hook import Echo, Sampler
 from workers.engines.transformers_engine.lockstep import Lockstep
 from workers.engines.transformers_engine.memory import Budget
+from workers.engines.transformers_engine.pace import Pace
 from workers.engines.transformers_engine.row import Row, Step, call_in
 from workers.engines.transformers_engine.scheduler import RankScheduler, row_of
 from workers.engines.transformers_engine.steps import StepSize, take_back
@@ -67,6 +69,8 @@ class Loop:
         self._questions: queue.SimpleQueue[Future[EngineStats]] = queue.SimpleQueue()
         follows = lockstep is not None and not lockstep.is_first
         self.step = StepSize(config.max_batch_tokens)
+        # Ranks have clocks of their own, and must cut prompts alike.
+        self.pace = Pace(config.max_batch_tokens) if lockstep is None else None
         self._sampler = Echo(lockstep) if follows else Sampler(lockstep)
         self._manager = _Manager(model, config, self)
 
@@ -204,12 +208,14 @@ class _Manager(ContinuousBatchingManager):  # type: ignore[misc]  # the library 
         return True
 
     def _generation_step(self) -> None:
-        step = self._our_loop.step
+        step, pace = self._our_loop.step, self._our_loop.pace
+        batch = self.batch_processor.inputs_and_outputs.requests_in_batch
+        tokens = sum(request.query_length for request in batch)
+        answers = sum(bool(request.state.generated_tokens) for request in batch)
+        began = time.perf_counter()
         try:
             super()._generation_step()
         except torch.OutOfMemoryError as exc:
-            batch = self.batch_processor.inputs_and_outputs.requests_in_batch
-            tokens = sum(request.query_length for request in batch)
             may_be_smaller = step.failed(tokens) and self._our_loop.can_take_back()
             log.warning(
                 "engine.out_of_memory", tokens=tokens, goes_on_with=step.tokens if may_be_smaller else 0
@@ -218,6 +224,8 @@ class _Manager(ContinuousBatchingManager):  # type: ignore[misc]  # the library 
                 raise _NoMemoryError from exc
             raise
         step.passed()
+        if pace is not None:
+            pace.took(time.perf_counter() - began, answers=answers, prompt_tokens=tokens - answers)
 
     def _run_generation_loop(self) -> None:
         try:
@@ -270,7 +278,7 @@ class _Scheduler(RankScheduler):
     """Tells of what happens, and takes in what is asked."""
 
     def __init__(self, base: FIFOScheduler, loop: Loop) -> None:
-        super().__init__(base, loop.step)
+        super().__init__(base, loop.step, loop.pace)
         self._loop = loop
         self._cancelled: list[str] = []
         self._prompt_tokens = 0

@@ -11,6 +11,7 @@ from transformers.generation.continuous_batching.requests import RequestStatus
 from transformers.generation.continuous_batching.scheduler import FIFOScheduler
 
 from workers.engines.transformers_engine.blocks import Blocks, Needs
+from workers.engines.transformers_engine.pace import Pace
 from workers.engines.transformers_engine.row import Row
 from workers.engines.transformers_engine.steps import StepSize
 
@@ -19,9 +20,10 @@ class RankScheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no 
     cache: Blocks
     active_requests: dict[str, Any]
 
-    def __init__(self, base: FIFOScheduler, step: StepSize) -> None:
+    def __init__(self, base: FIFOScheduler, step: StepSize, pace: Pace | None) -> None:
         super().__init__(base.cache, base.safety_margin, base.max_requests_per_batch)
         self.step = step
+        self.pace = pace
         self.put_back = 0
         """Times that a running answer had to give its memory away."""
         self._budget = 0
@@ -29,6 +31,9 @@ class RankScheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no 
 
     def schedule_batch(self, token_budget: int, cache_budget: int) -> Any:
         self._budget = min(token_budget, self.step.tokens)
+        if self.pace is not None:
+            decoding = sum(state.status == RequestStatus.DECODING for state in self.active_requests.values())
+            self._budget = min(self._budget, decoding + self.pace.piece(decoding))
         self._make_room()
         self._line_up()
         batch = super().schedule_batch(self._budget, cache_budget)
