@@ -66,6 +66,17 @@ def test_a_port_in_use_is_said_before_the_model_is_loaded() -> None:
     )
 
 
+def test_a_socket_has_no_host(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "workers", "--model", MODEL, "--uds", str(tmp_path / "worker.sock")]
+
+    result = subprocess.run(
+        [*command, "--host", "127.0.0.1"], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+    )
+
+    assert result.returncode == 2
+    assert result.stderr == "worker: --uds takes the place of --host and --port: give one or the other\n"
+
+
 @pytest.mark.model
 def test_a_file_that_is_no_model_is_an_error_of_set_up(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
