@@ -39,6 +39,8 @@ def find(name: str) -> ModelFile:
     if name in PACKAGED:
         return _find_packaged(name, PACKAGED[name])
     path = Path(name).expanduser()
+    if "/" in name and not path.exists():
+        raise ConfigError(f"--model {name}: there is no such file or folder")
     if path.is_dir():
         # An encoder may have its config.json in a folder of its own, which modules.json names.
         if not any((path / name).is_file() for name in ("config.json", "modules.json")):

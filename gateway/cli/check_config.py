@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.app import create_app
 from gateway.cli.demo import make_worker_keys
-from gateway.cli.footprint import footprint
+from gateway.cli.footprint import footprint, is_missing
 from gateway.cli.places import config_path
 from gateway.cli.stores import configured_stores
 from gateway.config import load
@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     footprints = {
         name: found for name, worker in config.workers.items() if (found := footprint(worker)) is not None
     }
+    missing = [name for name, worker in config.workers.items() if is_missing(worker)]
     if args.json:
         result = {
             "ok": True,
@@ -40,10 +41,15 @@ def run(args: argparse.Namespace) -> int:
             "policies": policies,
             "tiers": list(config.tiers),
             "workers": footprints,
+            "missing_models": missing,
         }
         print(msgspec.json.encode(result).decode())
     else:
         print(f"{path}: good. Models: {', '.join(names)}. Policies: {', '.join(policies)}.", file=sys.stdout)
         for name, found in footprints.items():
             print(f"worker `{name}`: {found}")
+        for name in missing:
+            print(
+                f"worker `{name}`: {config.workers[name].model} is not on this machine: `up` cannot start it here"
+            )
     return 0

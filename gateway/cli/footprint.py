@@ -63,6 +63,11 @@ def footprint(worker: Worker) -> Footprint | None:
     )
 
 
+def is_missing(worker: Worker) -> bool:
+    """Its model is named by a path that does not exist here: `weighbridge up` could not start it."""
+    return "/" in worker.model and not Path(worker.model).expanduser().exists()
+
+
 def _is_decoder(config: dict[str, Any]) -> bool:
     names = config.get("architectures") or ["ForCausalLM"]
     return any(str(name).endswith(("ForCausalLM", "ForConditionalGeneration")) for name in names)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.cli.footprint import footprint
+from gateway.cli.footprint import footprint, is_missing
 from gateway.config import Worker
 
 LLAMA_3_8B = {
@@ -67,3 +67,9 @@ def test_a_model_that_cannot_be_counted_is_left_to_the_worker(folder: Path, text
     (folder / "config.json").write_text(text)
 
     assert footprint(worker(folder)) is None
+
+
+def test_a_path_that_is_not_there_is_said_and_a_name_is_no_path(folder: Path) -> None:
+    assert not is_missing(worker(folder))
+    assert is_missing(worker(folder / "none"))
+    assert not is_missing(worker(folder, model="smollm2-135m-instruct"))

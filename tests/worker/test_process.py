@@ -37,6 +37,7 @@ def test_help_shows_a_command_that_can_be_pasted() -> None:
     ("options", "says"),
     [
         (["--model", "/nowhere/model.gguf"], "there is no such file"),
+        (["--model", "/nowhere/model"], "there is no such file or folder"),
         (["--model", "gpt-5"], "give the path of a .gguf file"),
         (["--model", MODEL, "--host", "0.0.0.0"], "is not loopback: set a key"),
         (["--model", MODEL, "--api-key-file", "/nowhere/key"], "No such file"),
