@@ -327,6 +327,7 @@ def test_a_file_may_be_what_the_gateway_writes_itself():
             cache_write_1h_tokens=0,
             output_tokens=0,
             reasoning_tokens=0,
+            engine_us=0,
             cost=5_000_000_000,
             suspense=0,
             estimated_cost=0,
