@@ -101,7 +101,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--batch", type=_positive, metavar="TOKENS", help="prompt tokens per step: more reads prompts faster and lets "
-        "other requests and hang-ups wait longer (default: llama.cpp 16, right for a CPU; transformers 64, on a GPU 512; "
+        "other requests and hang-ups wait longer (default: llama.cpp 16, right for a CPU; transformers 256, on a GPU 512; "
         "encoder 256, on a GPU 16384)"
     )  # fmt: skip
     group.add_argument(

@@ -54,7 +54,7 @@ def commands(args: argparse.Namespace) -> Iterator[tuple[str, str, list[str], in
         "1000",
     ]
     for name, path, extra in (
-        ("worker, transformers", args.folder, ["--precision", args.precision]),
+        ("worker, transformers", args.folder, ["--precision", args.precision, *args.batch]),
         ("worker, llama.cpp", args.gguf, []),
     ):
         if path is not None:
@@ -178,6 +178,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", default="auto")
+    parser.add_argument(
+        "--batch", type=lambda text: ["--batch", text], default=[], help="of our worker on transformers"
+    )
     parser.add_argument("--logs", type=Path, default=Path("bench-logs"))
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)

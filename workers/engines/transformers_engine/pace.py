@@ -4,6 +4,8 @@ SLOWER = 2.5
 """A step with a piece of a prompt may take so many times as long as one without."""
 LEAST = 8
 """Tokens of a piece, so that every prompt is read some day."""
+UNTRIED = 32
+"""Tokens of the first piece beside answers, from which their price is learnt."""
 _WEIGHT = 0.5
 """Of the newest step in what is known: a prompt's tokens get dearer the more of it has been read."""
 
@@ -20,8 +22,10 @@ class Pace:
 
     def piece(self, answers: int) -> int:
         """Prompt tokens of the next step, beside so many answers that go on."""
-        if not answers or self._plain_s is None or self._each_s is None:
+        if not answers or self._plain_s is None:
             return self._most
+        if self._each_s is None:
+            return min(UNTRIED, self._most)
         affordable = int((SLOWER - 1) * self._plain_s / self._each_s)
         return max(min(affordable, self._most), min(LEAST, self._most))
 

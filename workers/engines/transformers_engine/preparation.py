@@ -11,7 +11,7 @@ from workers.engines.transformers_engine.ranks import Meeting
 if TYPE_CHECKING:
     from workers.engines.transformers_engine.lockstep import Lockstep
 
-DEFAULT_BATCH = {"cpu": 64, "cuda": 512}
+DEFAULT_BATCH = {"cpu": 256, "cuda": 512}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
