@@ -476,6 +476,21 @@ class Worker(_Section, frozen=True, kw_only=True):
     context_window: Positive = 4096
     """Tokens of prompt and answer together, of each request."""
     threads: Positive = 1
+    batch: Positive | None = None
+    """Tokens of one step. Left out: what suits engine and device."""
+    attention: Literal["auto", "sequence", "sdpa", "flash"] = "auto"
+    """Of the transformers engine. `auto`: flash on a GPU where flash-attn is installed."""
+    reuse_prompts: Literal["auto", "always", "never"] = "auto"
+    """Compute what prompts have in common once. `auto`: within each tenant, where the engine can keep them apart; `always`:
+    its timing tells callers of each other's prompts, for one tenant only."""
+    matryoshka: bool = False
+    """Of the encoder engine: the model was trained for vectors that are cut short (`dimensions`), and does not say so."""
+    max_queue: Positive = 64
+    """Requests that may wait for a place; one more, and the last in line gets 503."""
+    queue_wait_s: UpToAnHour = 30.0
+    """Who has waited for so long gets 503."""
+    queue_age_s: UpToAnHour = 5.0
+    """Who waits rises by a priority class each time that this has passed."""
     spot: Literal["", "aws", "gcp", "azure"] = ""
     """The cloud whose spot machine this is: its processes hear when it is taken back, and finish what they do."""
 

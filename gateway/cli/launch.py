@@ -115,6 +115,11 @@ def worker_options(worker: Worker, socket: str = "") -> list[str]:
         options += ["--tensor-parallel", str(worker.gpus_each)]
     options += ["--slots", str(worker.slots), "--context", str(worker.context_window)]
     options += ["--threads", str(worker.threads), "--drain", str(worker.drain_s), "--die-with-parent"]
+    options += ["--max-queue", str(worker.max_queue), "--queue-wait", str(worker.queue_wait_s)]
+    options += ["--queue-age", str(worker.queue_age_s), "--reuse-prompts", worker.reuse_prompts]
+    options += ["--attention", worker.attention, *(["--matryoshka"] if worker.matryoshka else [])]
+    if worker.batch is not None:
+        options += ["--batch", str(worker.batch)]
     if worker.spot:
         options += ["--spot", worker.spot, "--lame-duck", str(_LAME_DUCK_S)]
     if worker.api_key_env:

@@ -5,6 +5,7 @@ import pytest
 from gateway.cli.launch import worker_options
 from gateway.config import parse
 from gateway.errors import ConfigError
+from workers.options import parser
 
 CONFIG = """
 upstreams:
@@ -35,6 +36,29 @@ def test_what_is_left_out_is_left_to_the_worker() -> None:
 
     assert given["--engine"] == given["--precision"] == given["--device"] == "auto"
     assert "--kv-gib" not in given
+
+
+def test_steps_line_and_reuse_are_the_files() -> None:
+    given = options(
+        "batch: 1024, attention: sdpa, reuse_prompts: never, max_queue: 9, queue_wait_s: 2.5, queue_age_s: 1"
+    )
+
+    assert given["--batch"] == "1024"
+    assert given["--attention"] == "sdpa"
+    assert given["--reuse-prompts"] == "never"
+    assert given["--max-queue"] == "9"
+    assert float(given["--queue-wait"]) == 2.5
+    assert float(given["--queue-age"]) == 1
+
+
+def test_what_the_worker_takes_unless_it_is_told_is_the_files_default() -> None:
+    """Both are run by the same command in the end."""
+    words = worker_options(parse(CONFIG.format(more="")).workers["own"])
+    ours = parser().parse_args([word for word in words if word != "--die-with-parent"])
+    theirs = parser().parse_args(["--model", "/models/Qwen3-8B"])
+
+    for name in ("batch", "attention", "reuse_prompts", "matryoshka", "max_queue", "queue_wait", "queue_age"):
+        assert getattr(ours, name) == getattr(theirs, name)
 
 
 @pytest.mark.parametrize(
