@@ -156,7 +156,7 @@ def test_a_broken_configuration_is_one_line_and_starts_nothing(
 @pytest.mark.parametrize(
     ("model", "more", "problem"),
     [
-        ("none.gguf", "threads: 1", "--model {model}: there is no such file"),
+        ("none.gguf", "threads: 1", "--model {model}: there is no such file or folder"),
         (
             "folder",
             "engine: llamacpp, precision: bf16, device: cpu, kv_gib: 0.5",
