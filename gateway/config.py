@@ -99,7 +99,7 @@ class LimitStore(_Section, frozen=True, kw_only=True):
     url_env: str = ""
     timeout_s: Seconds = 0.25
     """What the store may take to answer, from the sending; beyond it the breaker counts a failure, and a request with a
-    budget gets 503. A store that is well answers within 1 ms; a crowded machine may keep it waiting for 50."""
+    budget gets 503. On a crowded machine a store that is well may be late, too."""
     local_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     """Share of each rate that this process grants by itself while the store is gone: 1 / number of gateways."""
 

@@ -31,7 +31,7 @@ one skips the lame duck.
 Where a key is set, the header x-weighbridge-priority, 0 to 9, says which of the waiting go
 first; x-weighbridge-time-left-ms for how long the caller waits; x-weighbridge-salt, 16 hex
 digits, among whom prompts are reused. The gateway sends them to upstreams with
-`is_worker: true`.
+`worker` or `is_worker: true`.
 
 routes:
   POST /v1/chat/completions, POST /v1/completions                 with the key, if one is set
