@@ -47,3 +47,11 @@ def test_no_piece_is_larger_than_the_largest() -> None:
     pace.took(1.0, answers=1, prompt_tokens=0)
     pace.took(0.5, answers=1, prompt_tokens=4)  # faster than without a prompt: noise
     assert pace.piece(answers=1) == 4
+
+
+def test_many_who_wait_outweigh_few_who_go_on() -> None:
+    pace = Pace(most=512)
+    pace.took(0.010, answers=4, prompt_tokens=0)
+    pace.took(0.042, answers=4, prompt_tokens=32)
+    assert pace.piece(answers=4, waiting=12) == 3 * pace.piece(answers=4, waiting=4)
+    assert pace.piece(answers=4, waiting=1) == pace.piece(answers=4, waiting=4)

@@ -20,13 +20,14 @@ class Pace:
         self._each_s: float | None = None
         """Of each prompt token beyond that."""
 
-    def piece(self, answers: int) -> int:
-        """Prompt tokens of the next step, beside so many answers that go on."""
+    def piece(self, answers: int, *, waiting: int = 1) -> int:
+        """Prompt tokens of the next step, beside so many answers that go on. When more wait for their first token than go
+        on, those have to be slower for it: one answer's next token is worth no more than another's first."""
         if not answers or self._plain_s is None:
             return self._most
         if self._each_s is None:
             return min(UNTRIED, self._most)
-        affordable = int((SLOWER - 1) * self._plain_s / self._each_s)
+        affordable = int((SLOWER - 1) * self._plain_s / self._each_s * max(1.0, waiting / answers))
         return max(min(affordable, self._most), min(LEAST, self._most))
 
     def took(self, seconds: float, *, answers: int, prompt_tokens: int) -> None:

@@ -33,7 +33,8 @@ class RankScheduler(FIFOScheduler):  # type: ignore[misc]  # the library has no 
         self._budget = min(token_budget, self.step.tokens)
         if self.pace is not None:
             decoding = sum(state.status == RequestStatus.DECODING for state in self.active_requests.values())
-            self._budget = min(self._budget, decoding + self.pace.piece(decoding))
+            waiting = len(self.active_requests) - decoding + len(self.waiting_requests)
+            self._budget = min(self._budget, decoding + self.pace.piece(decoding, waiting=waiting))
         self._make_room()
         self._line_up()
         batch = super().schedule_batch(self._budget, cache_budget)
