@@ -1,6 +1,6 @@
 """How much of a prompt a step may read while other answers run beside it: as much as keeps their pace."""
 
-SLOWER = 2.5
+SLOWER = 2.0
 """A step with a piece of a prompt may take so many times as long as one without."""
 LEAST = 8
 """Tokens of a piece, so that every prompt is read some day."""
